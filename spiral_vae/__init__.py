@@ -1,0 +1,1 @@
+"""Variational autoencoders on noisy spirals, checked against the exact answer by quadrature."""
