@@ -1,0 +1,236 @@
+"""Exact answers about the true process and about any model, each with its error.
+
+The true process is a `Mixture` over t, a model one over z; entropies and divergences between them
+are integrals over the plane of x. Those use the trapezoid rule on a square grid that covers all
+places where p* is not negligible: its integrands are smooth on the scale of the noise and vanish
+at the border, so the error falls exponentially with the step.
+
+Errors come from halving the nodes: each result is the one on the fine rule, its error the distance
+to the coarse one, which overstates the error of the former by far where the rule converges.
+"""
+
+import dataclasses
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.scipy.special import ndtri
+
+from spiral_vae import mixture, spiral
+from spiral_vae.gaussian import LOG_2PI
+from spiral_vae.mixture import Curve, Mixture
+from spiral_vae.spiral import Spiral
+
+MAX_LATENT_DIM = 2
+_RADIUS = 9.0  # of the plane around the curve, in sigma: mass e^(-40) lies outside
+_STEP = 0.35  # of the plane's grid, in sigma
+
+
+class Estimate(NamedTuple):
+    """A result and the error that halving the nodes shows."""
+
+    value: float
+    error: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Rules:
+    """The same mixture on a fine and on a coarse rule."""
+
+    fine: Mixture
+    coarse: Mixture
+
+    def log_density(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Returns log p(x) in nats and its error, [N] each, for x [N, D]."""
+        value = mixture.log_density(x, self.fine)
+        return value, np.abs(value - mixture.log_density(x, self.coarse))
+
+
+@dataclasses.dataclass(frozen=True)
+class Plane:
+    """Nodes over the plane of x; the sum of f(x) * area is the integral of f."""
+
+    x: np.ndarray  # [N, 2]
+    area: float
+    coarse: np.ndarray  # [N], true on every second line both ways: the coarse rule, 4 * area
+
+    def integral(self, values: np.ndarray) -> Estimate:
+        """Returns the integral over the plane of `values`, [N] at its nodes."""
+        fine = float(np.sum(values) * self.area)
+        return Estimate(fine, abs(fine - float(np.sum(values[self.coarse]) * 4 * self.area)))
+
+
+def process_rules(process: Spiral) -> Rules:
+    """Returns p*(x), the density of the process, as mixtures over t (u uniform)."""
+    process = jax.tree.map(float, process)
+
+    def curve(t: np.ndarray) -> np.ndarray:
+        return _numpy(jax.vmap(spiral.curve, in_axes=(0, None)), t[:, 0], process)
+
+    def log_prior(t: np.ndarray) -> np.ndarray:
+        with np.errstate(divide="ignore"):
+            return np.log(_numpy(spiral.t_density, t, process))
+
+    ends = _numpy(spiral.t_of_u, np.array([process.u_start, process.u_stop]), process)
+    return _rules(curve, process.noise_sigma, log_prior, tuple(ends), np.ptp(ends) / 8)
+
+
+def model_rules(decode: Curve, sigma: float, latent_dim: int, reach: float = 1.0) -> Rules:
+    """Returns p(x) of a decoder with a standard normal prior, as mixtures over z.
+
+    Args:
+      decode: the mean of p(x|z) for a batch, [N, L] -> [N, D].
+      sigma: the standard deviation of p(x|z).
+      latent_dim: L.
+      reach: how far from the decoder's curve x may lie.
+
+    Raises:
+      ValueError: more than two latent dimensions, where no grid is exact at an honest price.
+    """
+    if latent_dim > MAX_LATENT_DIM:
+        raise ValueError(
+            f"exact evaluation takes at most {MAX_LATENT_DIM} latent dimensions, not {latent_dim}"
+        )
+    if latent_dim == 2:
+        fine, coarse = (
+            mixture.on_grid(decode, sigma, latent_dim, num=num, stop=8.0) for num in (401, 201)
+        )
+        return Rules(fine, coarse)
+    # A point at distance `reach` pays for |z| up to reach / sigma with its likelihood; a tanh
+    # decoder is flat long before 400.
+    stop = float(np.clip(reach / sigma, 12.0, 400.0))
+    return _rules(decode, sigma, lambda z: -0.5 * (z**2 + LOG_2PI), (-stop, stop), 1.0, reach)
+
+
+def _rules(curve, sigma, log_prior, interval, max_width, reach=1.0) -> Rules:
+    fine, coarse = (
+        mixture.along_curve(
+            curve, sigma, log_prior, interval, refine=refine, max_width=max_width, reach=reach
+        )
+        for refine in (1.0, 0.5)
+    )
+    return Rules(fine, coarse)
+
+
+def plane(rules: Rules, step: float | None = None) -> Plane:
+    """Returns a grid over all places where a mixture's density is not negligible.
+
+    Args:
+      rules: the density.
+      step: of the grid, by default 0.35 of its smallest sigma.
+    """
+    mean, sigma = rules.fine.mean, rules.fine.sigma
+    step = step or _STEP * float(sigma.min())
+    margin = int(np.ceil(_RADIUS * float(sigma.max()) / step))
+    # Thin out the curve to cells of the grid, then take every cell within the margin of one.
+    cells = np.unique(np.rint(mean / step).astype(np.int64), axis=0)
+    low = cells.min(axis=0) - margin
+    mask = np.zeros(cells.max(axis=0) + margin + 1 - low, bool)
+    mask[tuple((cells - low).T)] = True
+    for axis in range(2):  # a square of cells around each: a box filter along both axes
+        total = np.cumsum(np.insert(mask, 0, False, axis=axis), axis=axis, dtype=np.int64)
+        size = mask.shape[axis]
+        upper = np.minimum(np.arange(size) + margin + 1, size)
+        lower = np.maximum(np.arange(size) - margin, 0)
+        mask = np.take(total, upper, axis=axis) > np.take(total, lower, axis=axis)
+    index = np.argwhere(mask) + low
+    return Plane(x=index * step, area=step**2, coarse=np.all(index % 2 == 0, axis=1))
+
+
+@dataclasses.dataclass(frozen=True)
+class Process:
+    """All that is known exactly about a process; nats and units of x."""
+
+    rules: Rules
+    plane: Plane
+    log_density: np.ndarray  # log p*(x) at the nodes of the plane
+    mass: Estimate  # of p* on the plane, 1 if it is covered
+    entropy: Estimate  # h(p*) = -E log p*(x): no model has a lower nll
+    information: Estimate  # I(x; t)
+    mean: np.ndarray  # E x, [2]
+    covariance: np.ndarray  # of x, [2, 2]
+    noise_sigma: float
+
+    @property
+    def eigenvalues(self) -> np.ndarray:
+        """The eigenvalues of the covariance, falling; sigma_c = sqrt of the first."""
+        return np.linalg.eigvalsh(self.covariance)[::-1]
+
+    @property
+    def isotropic_nll(self) -> float:
+        """The nll of the best isotropic Gaussian: what a collapsed model can reach at best."""
+        dim = len(self.mean)
+        return 0.5 * dim * (LOG_2PI + 1 + np.log(np.trace(self.covariance) / dim))
+
+    @property
+    def gaussian_nll(self) -> float:
+        """The nll of the best Gaussian with full covariance."""
+        return 0.5 * (len(self.mean) * (LOG_2PI + 1) + np.linalg.slogdet(self.covariance)[1])
+
+
+def process(spec: Spiral) -> Process:
+    """Returns the exact facts of a process (kept, as many lanes share one)."""
+    return _process(jax.tree.map(float, spec))
+
+
+@functools.lru_cache(maxsize=8)
+def _process(spec: Spiral) -> Process:
+    rules = process_rules(spec)
+    nodes = plane(rules)
+    log_density = mixture.log_density(nodes.x, rules.fine)
+    density = np.exp(log_density)
+    entropy = nodes.integral(-density * log_density)
+    noise_entropy = LOG_2PI + 1 + 2 * np.log(spec.noise_sigma)
+    mean, covariance = mixture.covariance(rules.fine)
+    return Process(
+        rules=rules,
+        plane=nodes,
+        log_density=log_density,
+        mass=nodes.integral(density),
+        entropy=entropy,
+        information=Estimate(entropy.value - noise_entropy, entropy.error),
+        mean=mean,
+        covariance=covariance,
+        noise_sigma=spec.noise_sigma,
+    )
+
+
+def cross_entropy(truth: Process, model: Rules) -> Estimate:
+    """Returns nll = -E_{p*} log p(x) of a model in nats; the larger of both rules' errors."""
+    log_density, error = model.log_density(truth.plane.x)
+    density = np.exp(truth.log_density)
+    value = truth.plane.integral(-density * log_density)
+    return Estimate(value.value, max(value.error, truth.plane.integral(density * error).value))
+
+
+def kl_to_truth(truth: Process, model: Rules) -> Estimate:
+    """Returns KL(p* || p) in nats: the headline of every run."""
+    log_density, error = model.log_density(truth.plane.x)
+    density = np.exp(truth.log_density)
+    value = truth.plane.integral(density * (truth.log_density - log_density))
+    return Estimate(value.value, max(value.error, truth.plane.integral(density * error).value))
+
+
+def kl_from_truth(truth: Process, model: Rules, max_nodes: int = 200_000) -> Estimate:
+    """Returns KL(p || p*) in nats, where the model's own plane is affordable, else nan."""
+    step = _STEP * min(float(model.fine.sigma.min()), truth.noise_sigma)
+    extent = np.ptp(model.fine.mean, axis=0) + 2 * _RADIUS * model.fine.sigma.max()
+    if np.prod(extent / step) > max_nodes:
+        return Estimate(np.nan, np.nan)
+    nodes = plane(model, step)
+    log_density = mixture.log_density(nodes.x, model.fine)
+    difference = log_density - mixture.log_density(nodes.x, truth.rules.fine)
+    return nodes.integral(np.exp(log_density) * difference)
+
+
+def true_z(t: np.ndarray, spec: Spiral) -> np.ndarray:
+    """Returns z = Phi^-1(F(t)), the standard normal latent that grows with t, elementwise."""
+    with jax.enable_x64(True):
+        return np.asarray(ndtri(spiral.t_cdf(jnp.asarray(t), jax.tree.map(float, spec))))
+
+
+def _numpy(function, values: np.ndarray, spec: Spiral) -> np.ndarray:
+    with jax.enable_x64(True):
+        return np.asarray(function(jnp.asarray(values, jnp.float64), spec))
