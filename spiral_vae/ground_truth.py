@@ -25,7 +25,7 @@ from spiral_vae.spiral import Spiral
 
 MAX_LATENT_DIM = 2
 _RADIUS = 9.0  # of the plane around the curve, in sigma: mass e^(-40) lies outside
-_STEP = 0.35  # of the plane's grid, in sigma
+_STEP = 0.35  # of the plane's grid, in sigma; halving it changes nothing in double precision
 
 
 class Estimate(NamedTuple):
@@ -198,19 +198,18 @@ def _process(spec: Spiral) -> Process:
 
 
 def cross_entropy(truth: Process, model: Rules) -> Estimate:
-    """Returns nll = -E_{p*} log p(x) of a model in nats; the larger of both rules' errors."""
-    log_density, error = model.log_density(truth.plane.x)
-    density = np.exp(truth.log_density)
-    value = truth.plane.integral(-density * log_density)
-    return Estimate(value.value, max(value.error, truth.plane.integral(density * error).value))
+    """Returns nll = -E_{p*} log p(x) of a model in nats; the error is the larger of x's and z's.
 
-
-def kl_to_truth(truth: Process, model: Rules) -> Estimate:
-    """Returns KL(p* || p) in nats: the headline of every run."""
-    log_density, error = model.log_density(truth.plane.x)
-    density = np.exp(truth.log_density)
-    value = truth.plane.integral(density * (truth.log_density - log_density))
-    return Estimate(value.value, max(value.error, truth.plane.integral(density * error).value))
+    KL(p* || p) is this less the entropy of the process.
+    """
+    nodes, density = truth.plane, np.exp(truth.log_density)
+    log_density = mixture.log_density(nodes.x, model.fine)
+    value = nodes.integral(-density * log_density)
+    # The coarse rule in z is compared where the coarse rule in x has its nodes: that is enough.
+    some = nodes.coarse
+    change = np.abs(log_density[some] - mixture.log_density(nodes.x[some], model.coarse))
+    error = float(np.sum(density[some] * change) * 4 * nodes.area)
+    return Estimate(value.value, max(value.error, error))
 
 
 def kl_from_truth(truth: Process, model: Rules, max_nodes: int = 200_000) -> Estimate:

@@ -121,11 +121,11 @@ def log_density(x: np.ndarray, mixture: Mixture) -> np.ndarray:
     with jax.enable_x64(True):
         blocks = _blocks(mixture)
         x = np.asarray(x, np.float64)
-        padded = _pad(x, _bucket(len(x)))
+        padded = pad(x, bucket(len(x)))
         num_blocks = len(blocks.radius)
         keep = num_blocks
         if num_blocks > 64:
-            keep = min(num_blocks, _bucket(int(jnp.max(_count_near(padded, blocks)))))
+            keep = min(num_blocks, bucket(int(jnp.max(_count_near(padded, blocks)))))
         return np.asarray(_log_density(padded, blocks, keep))[: len(x)]
 
 
@@ -155,7 +155,7 @@ def covariance(mixture: Mixture) -> tuple[np.ndarray, np.ndarray]:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class _Blocks:
-    """The nodes in blocks of neighbours, padded with nodes of no weight; arrays [P, _BLOCK, ...]."""
+    """The nodes in blocks of neighbours, padded with nodes of no weight; [P, _BLOCK, ...]."""
 
     log_weight: jax.Array  # of quadrature, prior and the Gaussian's constant together, [P, B]
     mean: jax.Array  # [P, B, D]
@@ -168,12 +168,12 @@ class _Blocks:
 
 def _blocks(mixture: Mixture) -> _Blocks:
     num, dim = mixture.mean.shape
-    size = _BLOCK * _bucket(-(-num // _BLOCK))
+    size = _BLOCK * bucket(-(-num // _BLOCK))
     log_weight = mixture.log_weight + mixture.log_prior
     log_weight = log_weight - dim * (np.log(mixture.sigma) + 0.5 * LOG_2PI)
     log_weight = np.pad(log_weight, (0, size - num), constant_values=-np.inf).reshape(-1, _BLOCK)
-    mean = _pad(mixture.mean, size).reshape(-1, _BLOCK, dim)
-    precision = _pad(mixture.sigma**-2.0, size).reshape(-1, _BLOCK)
+    mean = pad(mixture.mean, size).reshape(-1, _BLOCK, dim)
+    precision = pad(mixture.sigma**-2.0, size).reshape(-1, _BLOCK)
     centre = 0.5 * (mean.max(axis=1) + mean.min(axis=1))
     return _Blocks(
         log_weight=log_weight,
@@ -226,12 +226,12 @@ def _batch(elements: int) -> int:
     return max(1, 2**21 // elements)
 
 
-def _bucket(size: int) -> int:
+def bucket(size: int) -> int:
     """Returns the next of 1, 2, 3, 4, 6, 8, 12, 16 ...: few shapes, so few compilations."""
     power = 1 << max(size - 1, 0).bit_length()
     return 3 * power // 4 if size <= 3 * power // 4 and power >= 4 else power
 
 
-def _pad(array: np.ndarray, size: int) -> np.ndarray:
+def pad(array: np.ndarray, size: int) -> np.ndarray:
     """Returns the array with its last row repeated up to `size` rows."""
     return np.concatenate([array, np.repeat(array[-1:], size - len(array), axis=0)])

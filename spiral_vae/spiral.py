@@ -59,10 +59,17 @@ def log_prob(x: jax.Array, t: jax.Array, spiral: Spiral) -> jax.Array:
     return gaussian.log_prob(x, curve(t, spiral), 2 * jnp.log(spiral.noise_sigma))
 
 
-def sample(
-    key: jax.Array, spiral: Spiral, num_points: int, design: str
-) -> tuple[jax.Array, jax.Array]:
-    """Returns a data set: the latent t, [num_points], and the points x, [num_points, 2].
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Data:
+    """A data set."""
+
+    t: jax.Array  # the latent that made each point, [num_points]
+    x: jax.Array  # [num_points, 2]
+
+
+def sample(key: jax.Array, spiral: Spiral, num_points: int, design: str) -> Data:
+    """Returns points of the process.
 
     Args:
       key: consumed.
@@ -77,4 +84,4 @@ def sample(
         unit = jax.random.uniform(key_u, (num_points,))
     t = t_of_u(spiral.u_start + (spiral.u_stop - spiral.u_start) * unit, spiral)
     eps = jax.random.normal(key_eps, (num_points, 2))
-    return t, jax.vmap(curve, in_axes=(0, None))(t, spiral) + spiral.noise_sigma * eps
+    return Data(t, jax.vmap(curve, in_axes=(0, None))(t, spiral) + spiral.noise_sigma * eps)

@@ -21,7 +21,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from spiral_vae import networks, objectives, spiral
 from spiral_vae.likelihood import Fixed
-from spiral_vae.spiral import Spiral
+from spiral_vae.spiral import Data, Spiral
 
 SCHEDULES = ("constant", "step", "cosine")
 _LANES = PartitionSpec("lane")  # the leading axis of lanes is split over the mesh
@@ -75,23 +75,14 @@ class State:
     opt_state: optax.OptState
 
 
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Data:
-    """The training set of a run, in an order drawn once."""
-
-    t: jax.Array  # [num_points]
-    x: jax.Array  # [num_points, 2]
-
-
 def init(lane: Lane, program: Program) -> tuple[State, Data]:
-    """Returns the fresh state and the data of a run; a function of the lane's seed.
+    """Returns the fresh state and the data of a run, in an order drawn once; from the lane's seed.
 
     Data, initialisation and noise come from separate streams of the seed, so that runs that
     differ in sigma alone share all three and can be compared in pairs.
     """
     key_data, key_order, key_init, key_noise = jax.random.split(jax.random.key(lane.seed), 4)
-    t, x = spiral.sample(key_data, lane.spiral, program.num_points, program.design)
+    data = spiral.sample(key_data, lane.spiral, program.num_points, program.design)
     order = jax.random.permutation(key_order, program.num_points)
     params = program.vae.init(key_init)
     state = State(
@@ -100,7 +91,7 @@ def init(lane: Lane, program: Program) -> tuple[State, Data]:
         params=params,
         opt_state=_ADAM.init(params),
     )
-    return state, Data(t=t[order], x=x[order])
+    return state, jax.tree.map(lambda leaf: leaf[order], data)
 
 
 def schedule(progress: jax.Array, epoch: jax.Array, lane: Lane, kind: str) -> jax.Array:
@@ -294,7 +285,7 @@ def train(
             if end in probe_ends:
                 probes.append(_fetch(probe_fn(state.params, data, lanes)))
             epoch = end
-        columns = [jax.tree.map(lambda *row: np.stack(row, axis=1), *p) for p in (rows, probes) if p]
+        columns = [_columns(part) for part in (rows, probes) if part]
         parts = (_fetch(state.params), _fetch(data), *columns)
         return jax.tree.map(lambda leaf: leaf[:num_lanes], parts)
 
@@ -325,18 +316,19 @@ def _compile(program: Program, probe: Probe, mesh: jax.sharding.Mesh) -> tuple[C
         specs = tuple(PartitionSpec() if axis is None else _LANES for axis in in_axes)
         cell = jax.vmap(function, in_axes=in_axes)
         # check_vma: the loops start from constants, which the check would want marked as varying.
-        sharded = jax.shard_map(
-            cell, mesh=mesh, in_specs=specs, out_specs=_LANES, check_vma=False
-        )
+        sharded = jax.shard_map(cell, mesh=mesh, in_specs=specs, out_specs=_LANES, check_vma=False)
         return jax.jit(sharded, **jit_args)
 
     return (
         on_mesh(functools.partial(init, program=program), (0,)),
-        on_mesh(
-            functools.partial(train_chunk, program=program), (0, 0, 0, None), donate_argnums=0
-        ),
+        on_mesh(functools.partial(train_chunk, program=program), (0, 0, 0, None), donate_argnums=0),
         on_mesh(probe, (0, 0, 0)),
     )
+
+
+def _columns(rows: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """Returns rows of [lanes] as [lanes, rows]."""
+    return jax.tree.map(lambda *row: np.stack(row, axis=1), *rows)
 
 
 def _probe_ends(ends: Sequence[int], every: int) -> set[int]:

@@ -1,0 +1,80 @@
+"""The default experiment: a VAE on a noisy spiral, fixed sigma.
+
+    python -m spiral_vae.main --config=configs/base.py --config.likelihood.sigma=0.1
+
+Variants import this file and state only how they differ. `spiral_vae/config.py` holds the rules
+that all values must keep.
+"""
+
+import math
+
+import ml_collections
+
+
+def get_config() -> ml_collections.ConfigDict:
+    """Returns the default config."""
+    config = ml_collections.ConfigDict()
+
+    config.seed = 0  # seed of the first lane, 0 .. 2**32 - 1
+    config.num_seeds = 1  # lanes seed, seed + 1, ...; >= 1
+    # Axes of a sweep, as --sweep: strings such as 'likelihood.sigma=0.0001,0.2,2.0'. The lanes are
+    # the product of all axes and the seeds.
+    config.sweep = ()
+    # Lanes that are vmapped together on one device, 2 .. 64. It belongs to the config and never to
+    # the machine, so that results don't depend on the machine. At least two, even for a lone run,
+    # since XLA compiles a width of one to other roundings.
+    config.cell_width = 8
+
+    config.data = data = ml_collections.ConfigDict()
+    data.num_points = 200  # >= 2
+    data.omega = 2.8 * math.pi  # angle per unit t, rad; any
+    data.rdot = 2.5  # radius per unit t; not 0
+    data.noise_sigma = 0.2  # standard deviation of the noise, each dimension; > 0
+    data.t_law = "sqrt"  # 'sqrt': t = sqrt(u), even along the curve | 'uniform': t = u
+    data.u_start = 0.01  # 0 <= u_start < u_stop <= 1
+    data.u_stop = 1.0
+    data.design = "grid"  # u on an even 'grid' | 'random': drawn uniformly
+
+    config.model = model = ml_collections.ConfigDict()
+    model.latent_dim = 1  # 1 .. 2; the exact evaluation is refused beyond
+    model.encoder = ml_collections.ConfigDict()
+    model.encoder.hidden_dim = 32  # units of a hidden layer, >= 1
+    model.encoder.hidden_layers = 1  # tanh layers, >= 1
+    model.decoder = ml_collections.ConfigDict()
+    model.decoder.hidden_dim = 32
+    model.decoder.hidden_layers = 1
+
+    config.likelihood = likelihood = ml_collections.ConfigDict()
+    likelihood.kind = "fixed"  # 'fixed': sigma is given
+    likelihood.sigma = 0.2  # standard deviation (not variance) of p(x|z), > 0
+
+    config.objective = objective = ml_collections.ConfigDict()
+    objective.kind = "elbo"  # 'elbo'
+    objective.beta = 1.0  # weight of the KL, >= 0; 1 is the ELBO
+    objective.num_samples = 1  # samples of z per point and step, >= 1
+    # Fraction of the training over which the KL's weight rises linearly from 0 to beta; 0 .. 0.9,
+    # so that at least the last tenth runs at full weight.
+    objective.kl_warmup = 0.0
+
+    config.optimizer = optimizer = ml_collections.ConfigDict()
+    optimizer.encoder_learning_rate = 1e-3  # Adam, >= 0; 0 freezes the network
+    optimizer.decoder_learning_rate = 1e-3
+    optimizer.schedule = "constant"  # 'constant' | 'step' | 'cosine' (to zero)
+    optimizer.decay_every = 5_000  # 'step': epochs between two decays, >= 1
+    optimizer.decay_factor = 0.5  # 'step': factor of one decay, in (0, 1]
+    # 'cosine': fraction of the training, 0 .. 0.9, with a linear rise before the cosine.
+    optimizer.warmup = 0.0
+
+    config.train = train = ml_collections.ConfigDict()
+    train.num_epochs = 20_000  # passes over the data, >= 1
+    train.batch_size = 100  # points a step, 1 .. data.num_points
+    train.shuffle = True  # a new order of the points each epoch
+    # Epochs that one row of the training metrics averages over, >= 1; also the length of one
+    # compiled chunk.
+    train.log_every = 100
+
+    config.evaluate = ml_collections.ConfigDict()
+    # Fraction of the training between two looks at the exact metrics, in (0, 1]; 0 = never.
+    config.evaluate.every = 0.02
+
+    return config

@@ -1,0 +1,256 @@
+"""Did the model recover the truth? All metrics of one trained model, exact where that is possible.
+
+`evaluate` judges any encoder and decoder, whatever they were trained with.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from scipy import spatial, special, stats
+
+from spiral_vae import ground_truth, inference, mixture, networks, spiral
+from spiral_vae.ground_truth import Process
+from spiral_vae.inference import Encode
+from spiral_vae.mixture import Curve
+from spiral_vae.spiral import Spiral
+
+RECOVERED_KL = 0.06  # nats; a recovered model is nearer to the truth than this
+RECOVERED_SPEARMAN = 0.98  # and has the points of the spiral in their order
+COLLAPSED_KL = 0.01  # nats; q(z|x) is the prior
+OVERFITTED_GAP = 0.5  # nats by which the training points are likelier than new ones
+OVERCONFIDENT_EXCESS = 0.5  # nats of I_q(x; z) above I*(x; t)
+MAX_POINTS = 2_000  # of the training set that pairwise and per-point metrics look at
+NUM_DRAWS = 2_000  # of the simulation-based calibration
+
+
+@dataclasses.dataclass(frozen=True)
+class Calibration:
+    """Ranks of true latents under q and the coverage of nominal intervals."""
+
+    rank: np.ndarray  # Q(z|x) of draws (z, x) of the model, [NUM_DRAWS]; uniform if q is right
+    nominal: np.ndarray  # [C]
+    coverage: np.ndarray  # share of draws in q's central intervals, [C]
+    noise_coverage: np.ndarray  # share of new points in the decoder's noise ellipses, [C]
+
+
+@dataclasses.dataclass(frozen=True)
+class Gaps:
+    """The inference gap of single points taken apart, nats."""
+
+    t: np.ndarray  # [P], rising
+    x: np.ndarray  # [P, 2]
+    approximation: np.ndarray  # log p - ELBO(best Gaussian), [P]
+    amortisation: np.ndarray  # ELBO(best Gaussian) - ELBO(encoder), [P]
+    best: inference.BestGaussian
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """What `evaluate` found."""
+
+    metrics: dict[str, float]  # named as the columns of summary.csv
+    gaps: Gaps | None  # None unless there is one latent dimension
+    calibration: Calibration | None
+    rules: ground_truth.Rules  # the model's density
+
+
+def evaluate(
+    encode: Encode,
+    decode: Curve,
+    sigma: float,
+    *,
+    spec: Spiral,
+    t: np.ndarray,
+    x: np.ndarray,
+    gap_points: int = 24,
+) -> Report:
+    """Returns everything that can be said exactly about a VAE with a standard normal prior.
+
+    Args:
+      encode: x [N, 2] -> (mean, logvar) of q(z|x), [N, L] each.
+      decode: z [N, L] -> mean of p(x|z), [N, 2].
+      sigma: standard deviation of p(x|z).
+      spec: the true process.
+      t: the true latent of the training points, [n].
+      x: the training points, [n, 2].
+      gap_points: over how many training points, evenly along t, the gap is taken apart.
+
+    Raises:
+      ValueError: more than two latent dimensions.
+    """
+    order = np.argsort(t, kind="stable")
+    thin = order[np.linspace(0, len(t) - 1, min(len(t), MAX_POINTS)).round().astype(int)]
+    t, x = np.asarray(t, np.float64)[thin], np.asarray(x, np.float64)[thin]
+    mean, logvar = (np.asarray(a, np.float64) for a in encode(x))
+    truth = ground_truth.process(spec)
+    reach = float(np.max(spatial.distance.cdist(x, decode(np.zeros((1, mean.shape[1]))))))
+    rules = ground_truth.model_rules(decode, sigma, mean.shape[1], reach)
+
+    nll = ground_truth.cross_entropy(truth, rules)
+    log_evidence, _ = rules.log_density(x)
+    bound = inference.elbo(x, mean, logvar, decode, sigma)
+    metrics = {
+        "sigma": sigma,
+        "sigma_ratio": sigma / truth.noise_sigma,
+        "elbo": np.mean(bound.elbo),
+        "reconstruction": np.mean(bound.reconstruction),
+        "kl_to_prior": np.mean(bound.kl),
+        "nll": nll.value,
+        "nll_error": nll.error,
+        "kl_to_truth": nll.value - truth.entropy.value,
+        "kl_to_truth_error": max(nll.error, truth.entropy.error),
+        "kl_from_truth": ground_truth.kl_from_truth(truth, rules).value,
+        "recovered_fraction": 1
+        - (nll.value - truth.entropy.value) / (truth.isotropic_nll - truth.entropy.value),
+        "train_log_evidence": np.mean(log_evidence),
+        "overfit_gap": np.mean(log_evidence) + nll.value,
+        "inference_gap": np.mean(log_evidence - bound.elbo),
+        "residual_ratio": np.mean(bound.residual) / (x.shape[1] * sigma**2),
+        **_latent_metrics(t, mean, logvar, spec),
+        **_curve_metrics(decode, mean.shape[1], truth),
+    }
+    gaps = calibration = None
+    if mean.shape[1] == 1:
+        some = np.linspace(0, len(t) - 1, min(len(t), gap_points)).round().astype(int)
+        best = inference.best_gaussian(x[some], mean[some], logvar[some], decode, sigma, rules.fine)
+        gaps = Gaps(
+            t=t[some],
+            x=x[some],
+            approximation=log_evidence[some] - best.elbo,
+            amortisation=best.elbo - bound.elbo[some],
+            best=best,
+        )
+        calibration = _calibration(encode, decode, sigma, truth, spec, metrics["spearman"])
+        information, aggregate_kl = inference.aggregate(mean, logvar)
+        metrics |= {
+            "approximation_gap": np.mean(gaps.approximation),
+            "amortisation_gap": np.mean(gaps.amortisation),
+            "information": information,
+            "aggregate_kl": aggregate_kl,
+            "sbc_ks": stats.kstest(calibration.rank, "uniform").statistic,
+            "coverage_50": np.mean(np.abs(calibration.rank - 0.5) < 0.25),
+            "coverage_90": np.mean(np.abs(calibration.rank - 0.5) < 0.45),
+            "overconfident": information > truth.information.value + OVERCONFIDENT_EXCESS,
+        }
+    metrics["recovered"] = (
+        metrics["kl_to_truth"] < RECOVERED_KL and abs(metrics["spearman"]) > RECOVERED_SPEARMAN
+    )
+    metrics["collapsed"] = metrics["kl_to_prior"] < COLLAPSED_KL
+    return Report(metrics, gaps, calibration, rules)
+
+
+def verdict(metrics: dict[str, float]) -> str:
+    """Returns in a word or two what happened to a run."""
+    if metrics["collapsed"]:
+        return "collapsed"
+    if metrics["overfit_gap"] > OVERFITTED_GAP:
+        return "overfitted"
+    if abs(metrics["spearman"]) <= RECOVERED_SPEARMAN:
+        return "partly folded"
+    return "recovered" if metrics["recovered"] else "found, but inaccurate"
+
+
+def model_of(vae: networks.VAE, params: networks.Params) -> tuple[Encode, Curve]:
+    """Returns a VAE's encoder and decoder as float64 functions of batches."""
+    params = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), params)
+
+    def on_batch(function: Callable) -> Callable:
+        def call(batch: np.ndarray):
+            size = len(batch)
+            with jax.enable_x64(True):
+                out = function(params, mixture.pad(batch, mixture.bucket(size)))
+                return jax.tree.map(lambda leaf: np.asarray(leaf)[:size], out)
+
+        return call
+
+    return on_batch(_jit_encode(vae)), on_batch(_jit_decode(vae))
+
+
+@functools.cache
+def _jit_encode(vae: networks.VAE) -> Callable:
+    return jax.jit(jax.vmap(vae.encode, in_axes=(None, 0)))
+
+
+@functools.cache
+def _jit_decode(vae: networks.VAE) -> Callable:
+    return jax.jit(jax.vmap(vae.decode, in_axes=(None, 0)))
+
+
+def spearman(a: np.ndarray, b: np.ndarray) -> float:
+    """Returns the rank correlation of two vectors; 0 where one of them is constant."""
+    a, b = (stats.rankdata(v) - (len(v) + 1) / 2 for v in (a, b))
+    scale = np.sqrt(np.sum(a**2) * np.sum(b**2))
+    return float(np.sum(a * b) / scale) if scale > 0 else 0.0
+
+
+def _latent_metrics(t, mean, logvar, spec) -> dict[str, float]:
+    """Returns how the encoder's means relate to the true latent (M5, M8)."""
+    correlation = max((spearman(column, t) for column in mean.T), key=abs)
+    scale = np.exp(0.5 * logvar)
+    metrics = {
+        "spearman": correlation,
+        "active_units": int(np.sum(np.var(mean, axis=0) > 0.01)),
+        "max_scale_deviation": np.max(np.abs(scale - 1)),
+    }
+    if mean.shape[1] == 1:
+        with jax.enable_x64(True):
+            true_rank = np.asarray(spiral.t_cdf(t, jax.tree.map(float, spec)))
+        rank = special.ndtr(np.copysign(1.0, correlation) * mean[:, 0])
+        metrics["map_error"] = np.sqrt(np.mean((rank - true_rank) ** 2))
+    return metrics
+
+
+def _curve_metrics(decode: Curve, latent_dim: int, truth: Process) -> dict[str, float]:
+    """Returns how far the decoder's curve and the true one are apart, in noise_sigma (M4, M8).
+
+    Each is weighted by its own prior; a decoder's surface (two latents) is looked at as well.
+    """
+    rng = np.random.default_rng(0)
+    if latent_dim == 1:
+        z = special.ndtri((np.arange(4096) + 0.5) / 4096)[:, None]
+    else:
+        z = rng.standard_normal((16_384, latent_dim))
+    model = np.asarray(decode(z), np.float64)
+    nodes = truth.rules.fine
+    weight = np.exp(nodes.log_weight + nodes.log_prior)
+    to_model, _ = spatial.cKDTree(model).query(nodes.mean)
+    to_truth, _ = spatial.cKDTree(nodes.mean).query(model)
+    spread = np.max(np.sum((model - truth.mean) ** 2, axis=1)) / np.trace(truth.covariance)
+    return {
+        "truth_to_curve": np.sqrt(np.sum(weight * to_model**2) / weight.sum()) / truth.noise_sigma,
+        "curve_to_truth": np.sqrt(np.mean(to_truth**2)) / truth.noise_sigma,
+        "hausdorff_99": max(np.quantile(to_model, 0.99), np.quantile(to_truth, 0.99))
+        / truth.noise_sigma,
+        "order_parameter": spread,
+    }
+
+
+def _calibration(encode, decode, sigma, truth, spec, correlation) -> Calibration:
+    """Returns simulation-based calibration (Talts et al. 2018, https://arxiv.org/abs/1804.06788).
+
+    Draws are of the model for q's ranks, and of the truth for the decoder's noise ellipses, where
+    a point's latent is Phi^-1(F(t)) up to the sign that the model chose.
+    """
+    rng = np.random.default_rng(0)
+    z, eps = rng.standard_normal((NUM_DRAWS, 1)), rng.standard_normal((NUM_DRAWS, 2))
+    mean, logvar = encode(np.asarray(decode(z)) + sigma * eps)
+    rank = special.ndtr((z - mean) * np.exp(-0.5 * logvar))[:, 0]
+    u = spec.u_start + (spec.u_stop - spec.u_start) * special.ndtr(np.sort(z[:, 0]))
+    with jax.enable_x64(True):
+        process = jax.tree.map(float, spec)
+        t = spiral.t_of_u(jnp.asarray(u), process)
+        x = np.asarray(jax.vmap(spiral.curve, in_axes=(0, None))(t, process))
+    x = x + truth.noise_sigma * eps
+    centre = np.asarray(decode(np.copysign(1.0, correlation) * np.sort(z, axis=0)))
+    inside = stats.chi2(2).cdf(np.sum((x - centre) ** 2, axis=1) / sigma**2)
+    nominal = np.linspace(0.05, 0.95, 19)
+    return Calibration(
+        rank=rank,
+        nominal=nominal,
+        coverage=np.mean(np.abs(rank - 0.5)[:, None] < nominal / 2, axis=0),
+        noise_coverage=np.mean(inside[:, None] < nominal, axis=0),
+    )

@@ -1,0 +1,129 @@
+"""The figures of one trained lane: computes the arrays that `plotting` draws."""
+
+from pathlib import Path
+
+import numpy as np
+
+from spiral_vae import evaluate, ground_truth, mixture, plotting
+from spiral_vae.gaussian import LOG_2PI
+from spiral_vae.inference import Encode
+from spiral_vae.mixture import Curve
+from spiral_vae.spiral import Spiral
+
+NUM_SAMPLES = 500
+NUM_POINTS = 6  # whose posteriors are shown
+
+
+def draw_lane(
+    folder: Path,
+    encode: Encode,
+    decode: Curve,
+    report: evaluate.Report,
+    *,
+    spec: Spiral,
+    t: np.ndarray,
+    x: np.ndarray,
+) -> None:
+    """Writes basic_run, density and, for one latent dimension, posterior, gaps and calibration.
+
+    Args:
+      folder: of the figures.
+      encode: x [N, 2] -> (mean, logvar), [N, L] each.
+      decode: z [N, L] -> [N, 2].
+      report: of `evaluate`; its gaps are drawn, so they should have many points.
+      spec: the true process.
+      t: the true latent of the training points, [n].
+      x: the training points, [n, 2].
+    """
+    sigma = report.metrics["sigma"]
+    process = ground_truth.process(spec)
+    curve = process.rules.fine.mean
+    mean, _ = encode(x)
+    rng = np.random.default_rng(0)
+    z = rng.standard_normal((NUM_SAMPLES, mean.shape[1]))
+    plotting.save(
+        plotting.basic_run(
+            t=t,
+            x=x,
+            mean=mean[:, np.argmax(np.abs([evaluate.spearman(m, t) for m in mean.T]))],
+            reconstruction=decode(mean),
+            samples=decode(z) + sigma * rng.standard_normal((NUM_SAMPLES, 2)),
+            curve=curve,
+        ),
+        folder,
+        "basic_run",
+    )
+    _draw_density(folder, process, report.rules.fine, x)
+    if report.gaps is not None:
+        gaps = report.gaps
+        plotting.save(
+            plotting.gaps(
+                t=gaps.t, approximation=gaps.approximation, amortisation=gaps.amortisation
+            ),
+            folder,
+            "gaps",
+        )
+        _draw_posterior(folder, encode, report, x, curve)
+    if report.calibration is not None:
+        found = report.calibration
+        plotting.save(
+            plotting.calibration(
+                rank=found.rank,
+                coverage_nominal=found.nominal,
+                coverage=found.coverage,
+                noise_coverage=found.noise_coverage,
+            ),
+            folder,
+            "calibration",
+        )
+
+
+def _draw_density(folder: Path, process: ground_truth.Process, model, x: np.ndarray) -> None:
+    margin = 3 * process.noise_sigma
+    low, high = x.min(axis=0) - margin, x.max(axis=0) + margin
+    step = np.max(high - low) / 240
+    grid_x, grid_y = (np.arange(a, b, step) for a, b in zip(low, high, strict=True))
+    points = np.stack(np.meshgrid(grid_x, grid_y), axis=-1)
+    truth, learned = (
+        np.exp(mixture.log_density(points.reshape(-1, 2), nodes)).reshape(points.shape[:2])
+        for nodes in (process.rules.fine, model)
+    )
+    figure = plotting.density(grid_x=grid_x, grid_y=grid_y, truth=truth, model=learned, x=x)
+    plotting.save(figure, folder, "density")
+
+
+def _draw_posterior(folder, encode, report, x, curve) -> None:
+    """Draws the posteriors of points evenly along t, and of the one with the largest gap."""
+    gaps, nodes = report.gaps, report.rules.fine
+    worst = int(np.argmax(gaps.approximation + gaps.amortisation))
+    even = np.linspace(0, len(gaps.t) - 1, NUM_POINTS).round().astype(int)[:-1]
+    chosen = np.unique([*even, worst])
+    points = gaps.x[chosen]
+    # The nodes of the mixture resolve the posterior; a grid for drawing resolves q as well.
+    mean, logvar = encode(points)
+    z = np.sort(
+        np.concatenate(
+            [np.linspace(-5, 5, 2001)]
+            + [
+                (m + np.exp(0.5 * v) * np.linspace(-6, 6, 241)).ravel()
+                for m, v in ((mean, logvar), (gaps.best.mean[chosen], gaps.best.logvar[chosen]))
+            ]
+        )
+    )
+    log_posterior = mixture.log_posterior(points, nodes)
+    inside = np.abs(nodes.z[:, 0]) < 8
+    exact = np.exp([np.interp(z, nodes.z[inside, 0], row) for row in log_posterior[:, inside]])
+
+    def normal(mean: np.ndarray, logvar: np.ndarray) -> np.ndarray:
+        return np.exp(-0.5 * ((z - mean) ** 2 * np.exp(-logvar) + logvar + LOG_2PI))
+
+    figure = plotting.posterior(
+        z=z,
+        exact=exact,
+        encoder=normal(mean, logvar),
+        best=normal(gaps.best.mean[chosen], gaps.best.logvar[chosen]),
+        points=points,
+        x=x,
+        curve=curve,
+    )
+    plotting.save(figure, folder, "posterior")

@@ -1,0 +1,87 @@
+"""The table at the end of a run, in plain text of at most 80 columns."""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+MAX_LINES = 16  # a line each up to so many lanes, else one for each point of the sweep
+_COLUMNS = {  # name in summary.csv -> (heading, format)
+    "kl_to_truth": ("kl to truth", "{:.4f}"),
+    "nll": ("nll", "{:.4f}"),
+    "inference_gap": ("gap", "{:.4f}"),
+    "kl_to_prior": ("kl", "{:.3f}"),
+    "spearman": ("spearman", "{:+.4f}"),
+}
+
+
+def table(rows: Sequence[dict[str, Any]]) -> str:
+    """Returns what was found: a line a lane, or for many lanes one a point of the sweep.
+
+    Args:
+      rows: of summary.csv.
+    """
+    keys = list(rows[0])[1 : list(rows[0]).index("status")]
+    if len(rows) <= MAX_LINES:
+        heading = [key.rpartition(".")[2] for key in keys] + [h for h, _ in _COLUMNS.values()]
+        lines = [[_plain(row[key]) for key in keys] + _lane_cells(row) for row in rows]
+        text = _aligned([*heading, "verdict"], lines)
+        return f"{text}\n{_LEGEND}"
+    keys = keys[1:]  # the seeds are what a line summarises
+    points: dict[tuple, list[dict[str, Any]]] = {}
+    for row in rows:
+        points.setdefault(tuple(row[key] for key in keys), []).append(row)
+    heading = [key.rpartition(".")[2] for key in keys]
+    heading += ["lanes", "kl to truth: median (10-90 %)", "|spearman|", "verdicts"]
+    lines = [[*map(_plain, point), *_point_cells(own)] for point, own in points.items()]
+    return f"{_aligned(heading, lines)}\n{_LEGEND}"
+
+
+_LEGEND = (
+    "Nats per point. kl to truth = KL(p*||p), exact; nll = -E log p under the true\n"
+    "density; gap = log p - ELBO and kl = KL(q(z|x)||p(z)), means over the data."
+)
+
+
+def _lane_cells(row: dict[str, Any]) -> list[str]:
+    if row["status"] != "ok":
+        return ["-"] * len(_COLUMNS) + [row["status"]]
+    cells = [_number(row[name], form) for name, (_, form) in _COLUMNS.items()]
+    return [*cells, row["verdict"]]
+
+
+def _point_cells(rows: Sequence[dict[str, Any]]) -> list[str]:
+    sound = [row for row in rows if row["status"] == "ok"]
+    verdicts = Counter(row.get("verdict", "not finite") for row in rows)
+    if sound:
+        low, median, high = np.quantile([row["kl_to_truth"] for row in sound], [0.1, 0.5, 0.9])
+        spread = f"{_number(median)} ({_number(low)}-{_number(high)})"
+        order = f"{np.median([abs(row['spearman']) for row in sound]):.4f}"
+    else:
+        spread = order = "-"
+    return [
+        str(len(rows)),
+        spread,
+        order,
+        ", ".join(f"{count} {name}" for name, count in verdicts.most_common()),
+    ]
+
+
+def _number(value: float, form: str = "{:.4f}") -> str:
+    return f"{value:.3g}" if abs(value) >= 1000 else form.format(value)
+
+
+def _plain(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _aligned(heading: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    """Returns the table with numbers to the right and the last column, words, to the left."""
+    widths = [max(map(len, column)) for column in zip(heading, *lines, strict=True)]
+    return "\n".join(
+        "  ".join(
+            [cell.rjust(width) for cell, width in zip(line[:-1], widths, strict=False)] + [line[-1]]
+        )
+        for line in (heading, *lines)
+    )

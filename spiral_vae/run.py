@@ -1,0 +1,226 @@
+"""A whole run: lanes are trained, judged and written to a workdir."""
+
+import concurrent.futures
+import dataclasses
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+from tqdm import tqdm
+
+from spiral_vae import config as config_lib
+from spiral_vae import evaluate, probe, results, sweep, train
+from spiral_vae.sweep import Group
+
+FIGURE_GAPS = 200  # points at which the first lane's gaps are taken apart for the figure
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What `run` found."""
+
+    workdir: Path
+    rows: list[dict[str, Any]]  # of summary.csv, one a lane
+
+
+def run(config: ConfigDict, workdir: str | None = None) -> Outcome:
+    """Trains, evaluates and writes all lanes of a config.
+
+    Args:
+      config: the whole config, its axes in config.sweep.
+      workdir: a new or empty folder; None for a fresh one under runs/.
+
+    Raises:
+      ConfigError: the config or its sweep is wrong; nothing was written.
+      WorkdirError: the workdir can't be used; nothing was written.
+    """
+    axes, rows = config_lib.expand(config, config.sweep)
+    groups = sweep.groups(config, rows)
+    path = results.create(workdir)
+    results.write_text(path / "config.json", config_lib.to_json(config))
+    results.write_environment(path / "environment.json")
+    print(_plan(axes, rows, config.num_seeds, len(groups)))
+
+    trained = _train(config, groups)
+    _write_training(path, groups, trained)
+    found = _evaluate(groups, trained, rows)
+    results.write_csv(path / "summary.csv", found)
+    _draw(path / "figures", groups, trained, found)
+    return Outcome(path, found)
+
+
+def _plan(axes: Sequence[config_lib.Axis], rows: Sequence, num_seeds: int, num_groups: int) -> str:
+    """Returns a line on what is about to run."""
+    sizes = [f"{axis.path}: {len(axis.values)}" for axis in axes] + [f"seeds: {num_seeds}"]
+    devices = jax.devices()
+    return (
+        f"{_count(len(rows), 'lane')} ({', '.join(sizes)}) in {_count(num_groups, 'group')}, "
+        f"{_count(len(devices), 'device')} ({devices[0].platform})"
+    )
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" + "s" * (number != 1)
+
+
+def _train(config: ConfigDict, groups: Sequence[Group]) -> list[train.Trained]:
+    total = sum(len(group.index) * group.program.num_epochs for group in groups)
+    # disable=None keeps the bar quiet when the output is no terminal.
+    with tqdm(total=total, unit=" epochs", unit_scale=True, disable=None) as bar:
+
+        def on_chunk(num_epochs: int, metrics: dict[str, np.ndarray]) -> None:
+            means = {name: f"{np.mean(value):.4g}" for name, value in metrics.items()}
+            bar.set_postfix(means, refresh=False)
+            bar.update(num_epochs)
+
+        return [
+            train.train(
+                group.lanes,
+                group.program,
+                cell_width=config.cell_width,
+                log_every=config.train.log_every,
+                probe=probe_fn(group.program),
+                probe_every=int(np.ceil(config.evaluate.every * group.program.num_epochs)),
+                on_chunk=on_chunk,
+            )
+            for group in groups
+        ]
+
+
+def probe_fn(program: train.Program) -> train.Probe:
+    """Returns the probe of lanes of this program."""
+
+    def probe_lane(params, data, lane):
+        return probe.probe(params, data, lane.spiral, lane.likelihood.sigma, program.vae)
+
+    return probe_lane
+
+
+def _write_training(path: Path, groups: Sequence[Group], trained: Sequence[train.Trained]) -> None:
+    lanes = np.concatenate([group.index for group in groups])
+    order = np.argsort(lanes)
+    for name, epochs, metrics in (
+        ("training", [t.epoch for t in trained], [t.metrics for t in trained]),
+        ("probes", [t.probe_epoch for t in trained], [t.probes for t in trained]),
+    ):
+        longest = max(epochs, key=len)
+        arrays = {
+            key: np.concatenate([_padded(m[key], len(longest)) for m in metrics])[order]
+            for key in metrics[0]
+        }
+        results.write_npz(path / "metrics" / f"{name}.npz", {"epoch": longest, **arrays})
+    for group, one in zip(groups, trained, strict=True):
+        results.write_tensorboard(
+            path / "metrics" / "tensorboard", one.epoch, one.metrics, list(group.index)
+        )
+    results.write_npz(path / "params.npz", _params_by_name(groups, trained, order))
+
+
+def _padded(values: np.ndarray, num: int) -> np.ndarray:
+    """Returns [lanes, rows] with nan up to `num` rows: groups may train for other lengths."""
+    return np.pad(values, ((0, 0), (0, num - values.shape[1])), constant_values=np.nan)
+
+
+def _params_by_name(groups, trained, order) -> dict[str, np.ndarray]:
+    """Returns params by name, [lanes, ...]; under group_K/ where shapes differ between groups."""
+    named = [results.flat_params(one.params) for one in trained]
+    shapes = {tuple((key, leaf.shape[1:]) for key, leaf in params.items()) for params in named}
+    if len(shapes) == 1:
+        return {key: np.concatenate([params[key] for params in named])[order] for key in named[0]}
+    arrays = {}
+    for number, (group, params) in enumerate(zip(groups, named, strict=True)):
+        arrays[f"group_{number}/lane"] = group.index
+        arrays |= {f"group_{number}/{key}": leaf for key, leaf in params.items()}
+    return arrays
+
+
+def lane(tree: Any, index: int) -> Any:
+    """Returns one lane of a tree of [R, ...] leaves."""
+    return jax.tree.map(lambda leaf: leaf[index], tree)
+
+
+def _judge(group: Group, one: train.Trained, i: int, **kwargs: Any) -> evaluate.Report:
+    numbers = lane(group.lanes, i)
+    encode, decode = evaluate.model_of(group.program.vae, lane(one.params, i))
+    return evaluate.evaluate(
+        encode,
+        decode,
+        float(numbers.likelihood.sigma),
+        spec=jax.tree.map(float, numbers.spiral),
+        t=one.data.t[i],
+        x=one.data.x[i],
+        **kwargs,
+    )
+
+
+def status(one: train.Trained, i: int) -> str:
+    """Returns 'ok', or by which epoch a lane's metrics or parameters were no longer finite."""
+    rows = np.stack([values[i] for values in one.metrics.values()])
+    broken = ~np.all(np.isfinite(rows), axis=0)
+    if broken.any():
+        return f"not finite by epoch {one.epoch[np.argmax(broken)]}"
+    finite = all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(lane(one.params, i)))
+    return "ok" if finite else f"not finite by epoch {one.epoch[-1]}"
+
+
+def _evaluate(
+    groups: Sequence[Group], trained: Sequence[train.Trained], rows: Sequence[dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """Returns the rows of summary.csv; a lane that failed has its status and nothing more."""
+    places = [
+        (group, one, i, int(number))
+        for group, one in zip(groups, trained, strict=True)
+        for i, number in enumerate(group.index)
+    ]
+
+    def row_of(place) -> tuple[int, dict[str, Any]]:
+        group, one, i, number = place
+        row = {"lane": number, **rows[number], "status": status(one, i)}
+        if row["status"] == "ok":
+            metrics = _judge(group, one, i).metrics
+            row |= {"verdict": evaluate.verdict(metrics), **metrics}
+        return number, row
+
+    # Threads, as nearly all of the time is spent in compiled code that releases the lock. The
+    # first lane goes ahead, so that the others find its compiled code and its process at hand.
+    with (
+        concurrent.futures.ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool,
+        tqdm(total=len(places), unit=" lanes", desc="evaluating", disable=None) as bar,
+    ):
+        found = {}
+        for part in (places[:1], places[1:]):
+            for number, row in pool.map(row_of, part):
+                found[number] = row
+                bar.update()
+    return [found[number] for number in range(len(rows))]
+
+
+def _draw(
+    folder: Path, groups: Sequence[Group], trained: Sequence[train.Trained], rows: Sequence[dict]
+) -> None:
+    """Draws the training of all lanes of the first group and all about its first sound lane."""
+    from spiral_vae import figures, plotting  # not earlier: matplotlib takes long to import
+
+    group, one = groups[0], trained[0]
+    figure = plotting.training(epoch=one.epoch, **one.metrics)
+    plotting.save(figure, folder, "training")
+    if "kl_to_truth" in one.probes:
+        plotting.save(plotting.progress(epoch=one.probe_epoch, **one.probes), folder, "progress")
+    sound = [i for i, number in enumerate(group.index) if rows[number]["status"] == "ok"]
+    if sound:
+        i = sound[0]
+        encode, decode = evaluate.model_of(group.program.vae, lane(one.params, i))
+        report = _judge(group, one, i, gap_points=FIGURE_GAPS)
+        figures.draw_lane(
+            folder,
+            encode,
+            decode,
+            report,
+            spec=jax.tree.map(float, lane(group.lanes, i).spiral),
+            t=one.data.t[i],
+            x=one.data.x[i],
+        )

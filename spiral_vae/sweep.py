@@ -1,0 +1,92 @@
+"""From a config to lanes and groups, and back to one row of results a lane.
+
+Numbers of the config become leaves of `train.Lane` and run side by side in one compiled program.
+What changes shapes or the program is `train.Program`; lanes with different programs form groups,
+trained one after the other and joined again in the order of the product.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from spiral_vae import config as config_lib
+from spiral_vae import networks, train
+from spiral_vae.likelihood import Fixed
+from spiral_vae.spiral import Spiral
+
+
+@dataclasses.dataclass(frozen=True)
+class Group:
+    """Lanes that share a program."""
+
+    program: train.Program
+    lanes: train.Lane  # leaves [R]
+    index: np.ndarray  # [R], the lanes' places in the sweep
+
+
+def program_of(config: ConfigDict) -> train.Program:
+    """Returns what a config fixes at compilation."""
+    model = config.model
+    return train.Program(
+        vae=networks.VAE(
+            encoder=networks.Encoder(latent_dim=model.latent_dim, **model.encoder),
+            decoder=networks.Decoder(**model.decoder),
+        ),
+        num_points=config.data.num_points,
+        design=config.data.design,
+        batch_size=config.train.batch_size,
+        shuffle=config.train.shuffle,
+        num_samples=config.objective.num_samples,
+        num_epochs=config.train.num_epochs,
+        schedule=config.optimizer.schedule,
+    )
+
+
+def lane_of(config: ConfigDict, seed: int) -> train.Lane:
+    """Returns the numbers of a config, scalars of float32 and of uint32 for the seed."""
+    data, optimizer = config.data, config.optimizer
+    lane = train.Lane(
+        seed=seed,
+        spiral=Spiral(
+            omega=data.omega,
+            rdot=data.rdot,
+            noise_sigma=data.noise_sigma,
+            u_start=data.u_start,
+            u_stop=data.u_stop,
+            t_law=data.t_law,
+        ),
+        likelihood=Fixed(sigma=config.likelihood.sigma),
+        beta=config.objective.beta,
+        kl_warmup=config.objective.kl_warmup,
+        encoder_learning_rate=optimizer.encoder_learning_rate,
+        decoder_learning_rate=optimizer.decoder_learning_rate,
+        decay_every=optimizer.decay_every,
+        decay_factor=optimizer.decay_factor,
+        warmup=optimizer.warmup,
+    )
+    return dataclasses.replace(jax.tree.map(np.float32, lane), seed=np.uint32(seed))
+
+
+def groups(config: ConfigDict, rows: Sequence[config_lib.Lane]) -> list[Group]:
+    """Returns the groups of a sweep, in the order in which their first lanes come.
+
+    Args:
+      config: the whole config.
+      rows: the lanes' own fields, as `config.expand` gives them.
+    """
+    members: dict[tuple, list[tuple[int, train.Lane]]] = {}
+    for index, row in enumerate(rows):
+        own = config_lib.lane_config(config, row)
+        lane, program = lane_of(own, row["seed"]), program_of(own)
+        members.setdefault((program, jax.tree.structure(lane)), []).append((index, lane))
+    return [
+        Group(
+            program=program,
+            lanes=jax.tree.map(lambda *leaves: np.stack(leaves), *(lane for _, lane in lanes)),
+            index=np.asarray([index for index, _ in lanes]),
+        )
+        for (program, _), lanes in members.items()
+    ]

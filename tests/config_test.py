@@ -1,0 +1,415 @@
+"""Every mistake of the user's ends in a sentence that names it, and lanes are what was asked."""
+
+import math
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import ml_collections
+import pytest
+from absl import flags
+from ml_collections import config_flags
+
+from configs import base
+from spiral_vae import config as config_lib
+from spiral_vae.config import ConfigError, expand, from_json, lane_config, parse_axis, to_json
+
+ROOT = Path(__file__).resolve().parents[1]
+
+# ml_collections loads config files by a deprecated method.
+pytestmark = pytest.mark.filterwarnings("ignore:.*load_module:DeprecationWarning")
+
+
+def _config(**overrides):
+    """The default config with fields set past ConfigDict's own type checks."""
+    config = base.get_config()
+    with config.ignore_type():
+        config.update_from_flattened_dict(overrides)
+    return config
+
+
+# validate
+
+
+def test_every_field_of_the_default_config_has_a_rule_and_keeps_it():
+    config_lib.validate(base.get_config())
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("seed", 2**32 - 1),
+        ("num_seeds", 4096),
+        ("data.u_start", 0.0),
+        ("data.omega", -1.0),
+        ("data.rdot", -2.5),
+        ("model.latent_dim", 2),
+        ("objective.beta", 0.0),
+        ("objective.kl_warmup", 0.9),
+        ("optimizer.encoder_learning_rate", 0.0),
+        ("optimizer.decay_factor", 1.0),
+        ("optimizer.schedule", "cosine"),
+        ("train.batch_size", 200),
+        ("train.log_every", 10**6),
+        ("evaluate.every", 0.0),
+        ("evaluate.every", 1.0),
+    ],
+)
+def test_validate_accepts(path, value):
+    config_lib.validate(_config(**{path: value}))
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("seed", -1),
+        ("seed", 2**32),
+        ("seed", True),
+        ("num_seeds", 0),
+        ("sweep", (1,)),
+        ("sweep", "likelihood.sigma=1,2"),
+        ("cell_width", 1),
+        ("cell_width", 65),
+        ("data.num_points", 1),
+        ("data.num_points", 200.0),
+        ("data.omega", math.inf),
+        ("data.rdot", 0.0),
+        ("data.noise_sigma", 0.0),
+        ("data.t_law", "linear"),
+        ("data.u_start", -0.01),
+        ("data.u_stop", 1.01),
+        ("data.design", None),
+        ("model.latent_dim", 0),
+        ("model.latent_dim", 3),
+        ("model.encoder.hidden_layers", 0),
+        ("model.decoder.hidden_dim", 10**9),
+        ("likelihood.kind", "Fixed"),
+        ("likelihood.sigma", 0.0),
+        ("likelihood.sigma", math.nan),
+        ("likelihood.sigma", "0.2"),
+        ("objective.beta", -1.0),
+        ("objective.beta", math.inf),
+        ("objective.num_samples", 0),
+        ("objective.kl_warmup", 0.91),
+        ("optimizer.decoder_learning_rate", -1e-3),
+        ("optimizer.decay_factor", 0.0),
+        ("optimizer.decay_factor", 1.5),
+        ("optimizer.warmup", math.nan),
+        ("train.num_epochs", 2**31),
+        ("train.shuffle", 1),
+        ("train.log_every", 0),
+        ("evaluate.every", 1.5),
+    ],
+)
+def test_validate_names_field_and_value(path, value):
+    with pytest.raises(ConfigError) as error:
+        config_lib.validate(_config(**{path: value}))
+    (line,) = str(error.value).splitlines()
+    assert line.startswith(f"{path}: found {value!r}, must be ")
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        {"data.u_start": 0.5, "data.u_stop": 0.5},
+        {"train.batch_size": 201},
+        {"seed": 2**32 - 1, "num_seeds": 2},
+    ],
+)
+def test_validate_refuses_combinations(overrides):
+    with pytest.raises(ConfigError) as error:
+        config_lib.validate(_config(**overrides))
+    for path, value in overrides.items():
+        assert f"{path}={value}" in str(error.value)
+
+
+def test_validate_lists_all_problems():
+    config = _config(**{"seed": -1, "likelihood.sigma": 0.0, "train.batch_size": 300})
+    config.likelihood.sgima = 0.1  # a variant's typo, which an unlocked ConfigDict takes
+    del config.objective.beta
+    with pytest.raises(ConfigError) as error:
+        config_lib.validate(config)
+    lines = str(error.value).splitlines()
+    assert len(lines) == 5
+    for start in ("seed: ", "likelihood.sigma: ", "objective.beta: missing", "train.batch_size"):
+        assert any(line.startswith(start) for line in lines), start
+    assert "likelihood.sgima: no such field; did you mean likelihood.sigma?" in lines
+
+
+# axes and lanes
+
+
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        ("likelihood.sigma=0.0001,0.2,2.0", (0.0001, 0.2, 2.0)),
+        (" likelihood.sigma = 1, 2 ", (1.0, 2.0)),
+        ("likelihood.sigma=log(0.001,1,4)", (0.001, 0.01, 0.1, 1.0)),
+        ("likelihood.sigma=log(1,0.01,3)", (1.0, 0.1, 0.01)),
+        ("objective.beta=lin(0,0.3,4)", (0.0, 0.1, 0.2, 0.3)),
+        ("objective.beta=lin(0.5,2,1)", (0.5,)),
+        ("data.omega=lin(-1e308,1e308,3)", (-1e308, 0.0, 1e308)),
+        ("model.encoder.hidden_dim=log(8,128,5)", (8, 16, 32, 64, 128)),
+        ("data.num_points=lin(100,300,3)", (100, 200, 300)),
+        ("train.shuffle=true,false", (True, False)),
+        ("data.t_law=sqrt,uniform", ("sqrt", "uniform")),
+    ],
+)
+def test_parse_axis(text, values):
+    axis = parse_axis(text, base.get_config())
+    assert axis.path == text.partition("=")[0].strip()
+    assert axis.values == values
+    assert [type(v) for v in axis.values] == [type(v) for v in values]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("likelihood.sigma", "FIELD=VALUE"),
+        ("sgima=1", "did you mean likelihood.sigma?"),
+        ("config.likelihood.sigma=1", "did you mean likelihood.sigma"),
+        ("learning_rate=1", "optimizer.decoder_learning_rate"),
+        ("xyzzy=1", "configs/base.py"),
+        ("likelihood=1", "likelihood: a section, not a field; it has likelihood.kind"),
+        ("likelihood.sigma=", "no values"),
+        ("likelihood.sigma=1,,2", "'' is not a number"),
+        ("data.t_law=sqrt,", "empty"),
+        ("likelihood.sigma=a", "likelihood.sigma: 'a' is not a number"),
+        ("train.num_epochs=1e3", "train.num_epochs: '1e3' is not an integer"),
+        ("train.shuffle=maybe", "train.shuffle: 'maybe' is not true or false"),
+        ("likelihood.sigma=nan", "nan can't be swept, must be finite"),
+        ("likelihood.sigma=0.1,0.10", "0.1 is more than once"),
+        ("likelihood.sigma=lin(1,1,2)", "more than once"),
+        ("likelihood.sigma=lin(1,2,0)", "N = 0"),
+        ("likelihood.sigma=lin(1,2,10000000000)", "N = 10000000000"),
+        ("likelihood.sigma=lin(1,2)", "lin(LO,HI,N)"),
+        ("likelihood.sigma=lin(1,inf,3)", "finite"),
+        ("likelihood.sigma=log(0,1,3)", "> 0"),
+        ("data.num_points=lin(100,201,3)", "150.5, which is not an integer"),
+        ("data.t_law=lin(1,2,2)", "a number"),
+        ("seed=1,2", "config.num_seeds"),
+        ("num_seeds=1,2", "config.num_seeds"),
+        ("cell_width=2,4", "can't be swept"),
+        ("sweep=a", "--sweep"),
+        ("evaluate.every=0.1,0.2", "can't be swept"),
+    ],
+)
+def test_parse_axis_refuses(text, words):
+    with pytest.raises(ConfigError) as error:
+        parse_axis(text, base.get_config())
+    assert words in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_lanes_are_the_product_with_seeds_fastest():
+    sweep = ["likelihood.sigma=0.1,0.2", "train.batch_size=100,50"]
+    axes, lanes = expand(_config(seed=7, num_seeds=2), sweep)
+    assert [axis.path for axis in axes] == ["likelihood.sigma", "train.batch_size"]
+    assert lanes == [
+        {"seed": seed, "likelihood.sigma": sigma, "train.batch_size": batch_size}
+        for sigma in (0.1, 0.2)
+        for batch_size in (100, 50)
+        for seed in (7, 8)
+    ]
+
+
+def test_without_axes_the_lanes_are_the_seeds():
+    assert expand(_config(num_seeds=3), ()) == ([], [{"seed": 0}, {"seed": 1}, {"seed": 2}])
+
+
+@pytest.mark.parametrize(
+    ("overrides", "sweep", "message"),
+    [
+        ({}, ["likelihood.sigma=1", "likelihood.sigma=2"], "likelihood.sigma: swept twice"),
+        ({}, ["likelihood.sigma=1,-1"], "lane likelihood.sigma=-1.0: likelihood.sigma: found -1.0"),
+        (
+            {},
+            ["objective.beta=0,1", "train.batch_size=100,300"],
+            "lane objective.beta=0.0, train.batch_size=300: train.batch_size must be <=",
+        ),
+        ({"seed": -1}, ["objective.beta=0,1"], "seed: found -1"),  # no fault of a lane's
+        ({"num_seeds": 2**12}, ["objective.beta=lin(0,1,257)"], "lanes, must have at most"),
+        ({"num_seeds": "many"}, ["objective.beta=0,1"], "num_seeds: found 'many'"),
+    ],
+)
+def test_expand_refuses(overrides, sweep, message):
+    with pytest.raises(ConfigError) as error:
+        expand(_config(**overrides), sweep)
+    assert message in str(error.value)
+    assert str(error.value).startswith(message.split(":")[0]) or "at most" in message
+
+
+def test_a_sweep_may_repair_the_config_it_starts_from():
+    _, lanes = expand(_config(**{"train.batch_size": 300}), ["data.num_points=300,400"])
+    assert len(lanes) == 2
+
+
+def test_expand_is_fast_for_many_lanes():
+    start = time.perf_counter()
+    _, lanes = expand(_config(num_seeds=4), ["likelihood.sigma=log(0.01,1,1024)"])
+    assert len(lanes) == 4096
+    assert time.perf_counter() - start < 2  # takes 0.05 s; a ConfigDict a lane would take far more
+
+
+def test_lane_config_is_a_copy_with_the_values_set():
+    config = base.get_config().lock()
+    lane = lane_config(config, {"seed": 3, "likelihood.sigma": 1.5})
+    assert (lane.seed, lane.likelihood.sigma) == (3, 1.5)
+    assert config == base.get_config().lock()
+
+
+# to and from disk
+
+
+def test_json_round_trip_keeps_values_and_types():
+    config = _config(**{"sweep": ("likelihood.sigma=1,2",), "likelihood.sigma": 0.1 + 0.2})
+    restored = from_json(to_json(config), base.get_config())
+    assert restored == config
+    assert isinstance(restored.sweep, tuple)
+    # JSON of other tools writes 1.0 as 1.
+    restored = from_json('{"likelihood": {"sigma": 1}}', base.get_config())
+    assert isinstance(restored.likelihood.sigma, float)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('{"seed": 1', "can't be read"),
+        ("[1]", "can't be read"),
+        ('{"likelihood": {"sgima": 1.0}}', "did you mean likelihood.sigma?"),
+        ('{"likelihood": 1.0}', "likelihood: a section"),
+        ('{"seed": {"a": 1}}', "seed.a: no such field"),
+        ('{"seed": "1"}', "seed: the stored '1' is not of type int"),
+    ],
+)
+def test_from_json_refuses(text, words):
+    with pytest.raises(ConfigError) as error:
+        from_json(text, base.get_config())
+    assert words in str(error.value)
+
+
+# the command line
+
+
+@pytest.fixture
+def command_line(tmp_path, monkeypatch):
+    """Returns a function that parses arguments afresh and returns the config."""
+    monkeypatch.chdir(tmp_path)
+    files = {
+        "good.py": "from configs import base\n\n\ndef get_config(seed='0'):\n"
+        "    config = base.get_config()\n    config.seed = int(seed)\n    return config\n",
+        "raises.py": "def get_config():\n    return undefined\n",
+        "lacks.py": "seed = 0\n",
+        "broken.py": "def get_config(:\n",
+        "dict.py": "def get_config():\n    return {'seed': 0}\n",
+        "opens.py": "def get_config():\n    open('nothing_here')\n",
+    }
+    for name, text in files.items():
+        Path(name).write_text(text)
+
+    def parse(*args):
+        argv = ["main.py", *args]
+        values = flags.FlagValues()
+        config_flags.DEFINE_config_file("config", None, flag_values=values, sys_argv=argv)
+        flags.DEFINE_string("workdir", None, "", flag_values=values)
+        assert config_lib.parse_flags(argv, values) == ["main.py"]
+        return values.config
+
+    return parse
+
+
+@pytest.mark.parametrize(
+    ("args", "path", "value"),
+    [
+        ([], "likelihood.sigma", 0.2),
+        (["--config.likelihood.sigma=1"], "likelihood.sigma", 1.0),
+        (["-config.likelihood.sigma", "-1e-3"], "likelihood.sigma", -1e-3),
+        (["--config.seed=1", "--config.seed=2"], "seed", 2),
+        (["--noconfig.train.shuffle"], "train.shuffle", False),
+        (["--config.train.shuffle", "--workdir", "x"], "train.shuffle", True),
+        (["--config.train.shuffle=false"], "train.shuffle", False),
+        (["--config.sweep=('seed=1,2',)"], "sweep", ("seed=1,2",)),
+        (["--config=good.py:7"], "seed", 7),
+        (["--workdir=x", "--config", "good.py:7", "--config.seed=8"], "seed", 8),
+    ],
+)
+def test_parse_flags(command_line, args, path, value):
+    config = command_line(*args)
+    for name in path.split("."):
+        config = config[name]
+    assert config == value
+    assert type(config) is type(value)
+
+
+def test_the_config_is_locked(command_line):
+    config = command_line()
+    assert isinstance(config, ml_collections.ConfigDict)
+    with pytest.raises(AttributeError):
+        config.sgima = 1
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["--config.sgima=1"], "sgima: no such field; did you mean likelihood.sigma?"),
+        (
+            ["--config.model.hiden_dim=64"],
+            "did you mean model.decoder.hidden_dim or model.encoder.hidden_dim?",
+        ),
+        (["--config.likelihood=3"], "likelihood: a section"),
+        (["--config.model.encoder.hidden_dim=1.5"], "hidden_dim: '1.5' is not an integer"),
+        (["--config.train.num_epochs=1e3"], "train.num_epochs: '1e3' is not an integer"),
+        (["--config.likelihood.sigma", "abc"], "likelihood.sigma: 'abc' is not a number"),
+        (["--config.train.shuffle=maybe"], "train.shuffle: 'maybe' is not true or false"),
+        (["--config.seed="], "seed: '' is not an integer"),
+        (["--config.seed"], "Missing value for flag --config.seed"),
+        (["--config.sweep=likelihood.sigma=1,2"], "config.sweep"),
+        (["--config"], "Missing value for flag --config"),
+        (["--config="], "--config: found ''"),
+        (["--config=nope.py"], "--config: there is no file 'nope.py'"),
+        (["--config=."], "--config: there is no file '.'"),
+        (["--config=raises.py"], "raises.py, line 2: NameError: name 'undefined'"),
+        (["--config=lacks.py"], "lacks.py must define get_config()"),
+        (["--config=dict.py"], "returns a ConfigDict"),
+        (["--config=broken.py"], "broken.py: SyntaxError"),
+        (["--config=opens.py"], "opens.py, line 2: FileNotFoundError"),
+        (["--config=good.py:x"], "good.py, line 6: ValueError"),
+        (["--config=good.py", "--config=good.py"], "more than once"),
+        (["--config.seed=1", "--config=good.py"], "before the override of seed"),
+        (["--cofig.seed=1"], "Unknown command line flag 'cofig.seed'"),
+        (["--noconfig.likelihood.sigma"], "Unknown command line flag"),
+        (["stray"], "'stray': not a flag"),
+        (["--", "--config.typo=1"], "typo: no such field"),
+    ],
+)
+def test_parse_flags_refuses_in_one_sentence(command_line, capsys, args, words):
+    with pytest.raises(SystemExit) as stop:
+        command_line(*args)
+    assert stop.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ")
+    assert words in line
+
+
+def test_help_and_errors_of_a_real_process():
+    script = (
+        "from absl import app\n"
+        "from ml_collections import config_flags\n"
+        "from spiral_vae import config\n"
+        "config_flags.DEFINE_config_file('config', None, 'the config file')\n"
+        "app.run(lambda argv: None, flags_parser=config.parse_flags)\n"
+    )
+    env = os.environ | {"PYTHONPATH": str(ROOT)}
+
+    def run(arg):
+        command = [sys.executable, "-c", script, arg]
+        return subprocess.run(command, capture_output=True, text=True, env=env, cwd=ROOT)
+
+    shown = run("--helpfull")
+    assert (shown.returncode, shown.stderr) == (0, "")
+    assert "the config file" in shown.stdout
+    refused = run("--config.sgima=1")
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert refused.stderr == "error: sgima: no such field; did you mean likelihood.sigma?\n"
