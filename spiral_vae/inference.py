@@ -11,7 +11,6 @@ Encoders and decoders are plain callables on batches, so models of any origin ca
 """
 
 import dataclasses
-import functools
 from collections.abc import Callable
 
 import jax
@@ -28,6 +27,7 @@ Encode = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]  # x [N, D] -> me
 
 _STOP = 9.0  # the quadrature under q reaches this many of its standard deviations
 _MAX_POINTS = 1 << 18  # z that are decoded at once
+_CLIMB = 32  # points whose best Gaussian is looked for at once
 
 
 @dataclasses.dataclass(frozen=True)
@@ -207,8 +207,14 @@ def best_gaussian(
     stop = 12.0
     axis = np.linspace(-stop, stop, 2**14 + 1)
     table = np.asarray(decode(axis[:, None]), np.float64)
-    with jax.enable_x64(True):
-        found = np.asarray(_climb(x, starts, table, stop, sigma))
+
+    def block(x: np.ndarray, starts: np.ndarray) -> tuple[np.ndarray]:
+        # Blocks of one size, so that it is compiled once.
+        with jax.enable_x64(True):
+            found = _climb(mixture.pad(x, _CLIMB), mixture.pad(starts, _CLIMB), table, stop, sigma)
+            return (np.asarray(found)[: len(x)],)
+
+    (found,) = _in_blocks(block, _MAX_POINTS // _CLIMB, x, starts)
     candidates = np.concatenate([starts[:, :1], found], axis=1)
     values = np.stack(
         [elbo(x, c[:, :1], c[:, 1:], decode, sigma).elbo for c in np.moveaxis(candidates, 1, 0)]
@@ -235,7 +241,7 @@ def _modes(x: np.ndarray, sigma: float, nodes: Mixture, num: int = 2) -> np.ndar
     return np.stack([z[order], logvar], axis=-1)
 
 
-@functools.partial(jax.jit, static_argnames="num_steps")
+@jax.jit(static_argnames="num_steps")
 def _climb(x, starts, table, stop, sigma, num_steps: int = 16):
     """Returns the (mean, logvar) that L-BFGS reaches from each start, [N, S, 2]."""
     node, weight = np.polynomial.hermite_e.hermegauss(64)

@@ -4,7 +4,9 @@ python -m spiral_vae.main --config=configs/base.py [--workdir=DIR]
     [--config.likelihood.sigma=0.1 ...] [--sweep=likelihood.sigma=0.0001,0.2,2.0 ...]
 """
 
+import logging
 import os
+from pathlib import Path
 
 import jax
 from absl import app, flags
@@ -29,9 +31,7 @@ def main(argv: list[str]) -> None:
     del argv
     config = _CONFIG.value
     config.sweep = (*config.sweep, *_SWEEP.value)
-    # On CPU every core is a device of its own; other platforms ignore this.
-    if "JAX_NUM_CPU_DEVICES" not in os.environ:
-        jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)))
+    _configure_jax()
     try:
         outcome = run.run(config, _WORKDIR.value)
     except (config_lib.ConfigError, results.WorkdirError) as error:
@@ -39,6 +39,20 @@ def main(argv: list[str]) -> None:
     print(report.table(outcome.rows))
     print(f"results: {outcome.workdir}")
     print(f"figures: {outcome.workdir / 'figures'}")
+
+
+def _configure_jax() -> None:
+    """Sets what a run wants of JAX, where the environment does not say otherwise."""
+    # absl would show JAX's news about the backends that it looks for.
+    logging.getLogger("jax").setLevel(logging.WARNING)
+    # On CPU every core is a device of its own; other platforms ignore this.
+    if "JAX_NUM_CPU_DEVICES" not in os.environ:
+        jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)))
+    # Compilation takes longer than a short run: keep what was compiled.
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        jax.config.update("jax_compilation_cache_dir", str(base / "spiral_vae"))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 
 
 if __name__ == "__main__":
