@@ -81,7 +81,7 @@ def draw_lane(
 def _draw_density(folder: Path, process: ground_truth.Process, model, x: np.ndarray) -> None:
     margin = 3 * process.noise_sigma
     low, high = x.min(axis=0) - margin, x.max(axis=0) + margin
-    step = np.max(high - low) / 240
+    step = np.max(high - low) / 200
     grid_x, grid_y = (np.arange(a, b, step) for a, b in zip(low, high, strict=True))
     points = np.stack(np.meshgrid(grid_x, grid_y), axis=-1)
     truth, learned = (

@@ -46,7 +46,7 @@ def program_of(config: ConfigDict) -> train.Program:
 
 
 def lane_of(config: ConfigDict, seed: int) -> train.Lane:
-    """Returns the numbers of a config, scalars of float32 and of uint32 for the seed."""
+    """Returns the numbers of a config, scalars in full precision; training rounds to float32."""
     data, optimizer = config.data, config.optimizer
     lane = train.Lane(
         seed=seed,
@@ -67,7 +67,7 @@ def lane_of(config: ConfigDict, seed: int) -> train.Lane:
         decay_factor=optimizer.decay_factor,
         warmup=optimizer.warmup,
     )
-    return dataclasses.replace(jax.tree.map(np.float32, lane), seed=np.uint32(seed))
+    return dataclasses.replace(jax.tree.map(np.float64, lane), seed=np.uint32(seed))
 
 
 def groups(config: ConfigDict, rows: Sequence[config_lib.Lane]) -> list[Group]:

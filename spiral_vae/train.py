@@ -341,6 +341,7 @@ def _probe_ends(ends: Sequence[int], every: int) -> set[int]:
 
 def _place(leaf: np.ndarray, sharding: NamedSharding) -> jax.Array:
     """Returns a global array; every process holds the whole of `leaf` and gives its part."""
+    leaf = leaf.astype(jax.dtypes.canonicalize_dtype(leaf.dtype))
     return jax.make_array_from_callback(leaf.shape, sharding, lambda index: leaf[index])
 
 

@@ -1,0 +1,184 @@
+"""Mixtures on nodes against closed forms, a plain sum over all nodes and exact polynomials."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from scipy import integrate, special, stats
+
+from spiral_vae import mixture
+
+W, B = np.array([1.3, -0.7]), np.array([0.4, -0.2])
+
+
+def _line(z):
+    return z * W + B
+
+
+def _wave(z):
+    """A bent curve, much longer than sigma: many nodes at sigma = 1e-3."""
+    return np.concatenate([2 * np.tanh(z), np.sin(2 * z)], axis=1)
+
+
+def _log_normal_z(z):
+    return stats.norm.logpdf(z)
+
+
+def _on_line(sigma, **kwargs):
+    return mixture.along_curve(_line, sigma, _log_normal_z, (-12.0, 12.0), **kwargs)
+
+
+def _on_wave(sigma):
+    return mixture.along_curve(_wave, sigma, _log_normal_z, (-12.0, 12.0))
+
+
+def _brute_force(x, nodes):
+    """log p(x) as one sum over every node, by scipy."""
+    terms = [stats.norm.logpdf(x[:, [d]], nodes.mean[:, d], nodes.sigma) for d in range(x.shape[1])]
+    return special.logsumexp(sum(terms) + nodes.log_weight + nodes.log_prior, axis=1)
+
+
+def _near_wave(num, distance, seed=0):
+    rng = np.random.default_rng(seed)
+    z = rng.standard_normal((num, 1))
+    return _wave(z) + distance * rng.standard_normal((num, 2))
+
+
+def test_gauss_legendre_integrates_polynomials_of_degree_31_on_uneven_panels():
+    edges = np.array([-1.0, -0.9, 0.3, 2.0])
+    node, weight = mixture.gauss_legendre(edges)
+    for degree in range(32):
+        exact = (2.0 ** (degree + 1) - (-1.0) ** (degree + 1)) / (degree + 1)
+        # rounding of a sum of 48 terms as large as 2^31
+        np.testing.assert_allclose(weight @ node**degree, exact, rtol=1e-13)
+
+
+def test_gauss_legendre_takes_a_batch_of_panels_row_by_row():
+    edges = np.array([[0.0, 1.0, 3.0], [-2.0, 0.5, 0.75]])
+    node, weight = mixture.gauss_legendre(edges)
+    for row in range(2):
+        alone = mixture.gauss_legendre(edges[row])
+        np.testing.assert_array_equal(node[row], alone[0])
+        np.testing.assert_array_equal(weight[row], alone[1])
+
+
+@pytest.mark.parametrize("sigma", [2.0, 0.2, 1e-2, 1e-4])
+def test_a_line_gives_the_closed_form_gaussian(sigma):
+    rng = np.random.default_rng(1)
+    gaussian = stats.multivariate_normal(B, np.outer(W, W) + sigma**2 * np.eye(2))
+    x = np.concatenate([gaussian.rvs(30, random_state=rng), B + 8 * sigma * np.eye(2)])
+    # rounding: the exponent is a difference of squares of size |x|^2 / sigma^2
+    tolerance = 1e-10 + 1e-15 * 30 / sigma**2
+    np.testing.assert_allclose(
+        mixture.log_density(x, _on_line(sigma)), gaussian.logpdf(x), atol=tolerance, rtol=0
+    )
+
+
+def test_covariance_of_a_line_is_closed_form():
+    mean, covariance = mixture.covariance(_on_line(0.3))
+    # 12 digits: rounding alone, the tails beyond |z| = 12 weigh 1e-33
+    np.testing.assert_allclose(mean, B, atol=1e-12)
+    np.testing.assert_allclose(covariance, np.outer(W, W) + 0.09 * np.eye(2), atol=1e-12)
+
+
+def test_covariance_is_that_of_the_density_and_not_of_the_nodes():
+    """Weights that sum to anything: the moments are those of the normalised density."""
+    nodes = _on_wave(0.1)
+    doubled = dataclasses.replace(nodes, log_weight=nodes.log_weight + np.log(2))
+    for a, b in zip(mixture.covariance(nodes), mixture.covariance(doubled), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-13, atol=1e-15)  # rounding
+    _, covariance = mixture.covariance(nodes)
+    second = integrate.quad(lambda z: stats.norm.pdf(z) * 4 * np.tanh(z) ** 2, -12, 12)[0]
+    assert covariance[0, 0] == pytest.approx(second + 0.01, abs=1e-8)  # quad's own error
+
+
+@pytest.mark.parametrize(("sigma", "distance"), [(1e-3, 1e-3), (1e-3, 0.1), (3e-4, 1.0)])
+def test_leaving_out_blocks_changes_nothing(sigma, distance):
+    nodes = _on_wave(sigma)
+    assert len(nodes.z) > 64 * 256  # else nothing is left out and this tests nothing
+    x = _near_wave(20, distance)
+    exact = _brute_force(x, nodes)
+    # e^-60 a node is left out, below rounding; exponents reach 1/sigma^2, hence the relative part
+    np.testing.assert_allclose(mixture.log_density(x, nodes), exact, rtol=1e-13, atol=1e-11)
+
+
+def test_leaving_out_blocks_holds_where_sigma_and_weight_vary():
+    """A far, broad node outweighs near, narrow ones: distance alone would drop the wrong ones."""
+    rng = np.random.default_rng(2)
+    num = 20_000
+    mean = np.sort(rng.uniform(-50, 50, (num, 1)), axis=0) * [1.0, 0.3]
+    nodes = mixture.Mixture(
+        z=mean[:, :1],
+        log_weight=rng.uniform(-80, 0, num),
+        log_prior=rng.uniform(-5, 0, num),
+        mean=mean,
+        sigma=np.exp(rng.uniform(-9, 3, num) * (np.arange(num) % 512 < 256)),
+    )
+    x = rng.uniform(-50, 50, (30, 2))
+    np.testing.assert_allclose(
+        mixture.log_density(x, nodes), _brute_force(x, nodes), rtol=1e-12, atol=1e-11
+    )  # rounding of exponents up to 1e5
+
+
+@pytest.mark.parametrize("sigma", [0.2, 1e-3])
+def test_a_point_does_not_depend_on_its_batch(sigma):
+    nodes = _on_wave(sigma)
+    x = _near_wave(100, 2 * sigma)
+    whole = mixture.log_density(x, nodes)
+    for num in (1, 2, 5):
+        part = mixture.log_density(x[:num], nodes)
+        assert part.shape == (num,)
+        # another batch may keep other blocks and sum in another order: rounding only
+        np.testing.assert_allclose(part, whole[:num], rtol=1e-13, atol=1e-12)
+    np.testing.assert_allclose(mixture.log_density(x[::-1], nodes)[::-1], whole, atol=1e-12)
+
+
+def test_log_joint_and_log_posterior_normalise():
+    nodes = _on_line(0.5)
+    x = np.array([[0.3, 1.0], [2.0, -2.0]])
+    log_joint = mixture.log_joint(x, nodes)
+    for n, k in ((0, 5), (1, 77)):
+        own = stats.norm.logpdf(x[n], nodes.mean[k], 0.5).sum() + stats.norm.logpdf(nodes.z[k, 0])
+        assert log_joint[n, k] == pytest.approx(own, rel=1e-13)  # rounding
+    posterior = np.exp(mixture.log_posterior(x, nodes))
+    weight = np.exp(nodes.log_weight)
+    np.testing.assert_allclose(posterior @ weight, 1.0, atol=1e-12)  # rounding
+    gain = W / (0.25 + W @ W)
+    np.testing.assert_allclose(posterior @ (weight * nodes.z[:, 0]), (x - B) @ gain, atol=1e-12)
+
+
+@pytest.mark.parametrize("refine", [0.12, 0.2, 0.3])
+def test_halving_the_nodes_bounds_the_error(refine):
+    """On rules too coarse on purpose: the line's density is known, so the error can be seen."""
+    sigma = 0.05
+    fine, coarse = (_on_line(sigma, refine=r, max_width=50.0) for r in (refine, refine / 2))
+    gaussian = stats.multivariate_normal(B, np.outer(W, W) + sigma**2 * np.eye(2))
+    x = gaussian.rvs(200, random_state=np.random.default_rng(3))
+    value = mixture.log_density(x, fine)
+    error = np.abs(value - gaussian.logpdf(x))
+    shown = np.abs(value - mixture.log_density(x, coarse))
+    if refine < 0.25:
+        assert error.mean() > 1e-9  # there is something to bound
+    assert np.mean(error) <= np.mean(shown) + 1e-11
+    # Pointwise the difference may cross zero by chance, so a few points are let off.
+    assert np.mean(error <= shown + 1e-11) > 0.9
+
+
+def test_on_grid_gives_the_closed_form_gaussian_for_two_latents():
+    matrix = np.array([[0.8, 0.3], [-0.2, 1.1]])
+    nodes = mixture.on_grid(lambda z: z @ matrix.T + B, 0.4, 2, num=201, stop=8.0)
+    gaussian = stats.multivariate_normal(B, matrix @ matrix.T + 0.16 * np.eye(2))
+    x = gaussian.rvs(10, random_state=np.random.default_rng(4))
+    # the prior beyond |z| = 8 weighs 1e-15
+    np.testing.assert_allclose(mixture.log_density(x, nodes), gaussian.logpdf(x), atol=1e-10)
+
+
+def test_bucket_is_the_next_of_few_sizes():
+    sizes = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128]
+    for size in range(1, 129):
+        assert mixture.bucket(size) == next(s for s in sizes if s >= size)
+
+
+def test_pad_repeats_the_last_row():
+    padded = mixture.pad(np.array([[1.0, 2.0], [3.0, 4.0]]), 4)
+    np.testing.assert_array_equal(padded, [[1, 2], [3, 4], [3, 4], [3, 4]])
