@@ -1,5 +1,6 @@
 """The figures of one trained lane: computes the arrays that `plotting` draws."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -53,7 +54,7 @@ def draw_lane(
         folder,
         "basic_run",
     )
-    _draw_density(folder, process, report.rules.fine, x)
+    _draw_density(folder, process, decode, sigma, mean.shape[1], x)
     if report.gaps is not None:
         gaps = report.gaps
         plotting.save(
@@ -78,15 +79,27 @@ def draw_lane(
         )
 
 
-def _draw_density(folder: Path, process: ground_truth.Process, model, x: np.ndarray) -> None:
-    margin = 3 * process.noise_sigma
-    low, high = x.min(axis=0) - margin, x.max(axis=0) + margin
-    step = np.max(high - low) / 200
-    grid_x, grid_y = (np.arange(a, b, step) for a, b in zip(low, high, strict=True))
-    points = np.stack(np.meshgrid(grid_x, grid_y), axis=-1)
+def _draw_density(
+    folder: Path,
+    process: ground_truth.Process,
+    decode: Curve,
+    sigma: float,
+    latent_dim: int,
+    x: np.ndarray,
+) -> None:
+    middle = 0.5 * (x.min(axis=0) + x.max(axis=0))
+    half = 0.5 * np.ptp(x, axis=0).max() + 3 * process.noise_sigma
+    offset = np.linspace(-half, half, 200)
+    grid_x, grid_y = middle[:, None] + offset
+    points = np.stack(np.meshgrid(grid_x, grid_y), axis=-1).reshape(-1, 2)
+    # Seen through pixels: a density finer than they are would fall between them.
+    pixel = 0.5 * (offset[1] - offset[0])
+    model = ground_truth.model_rules(decode, np.hypot(sigma, pixel), latent_dim).fine
+    nodes = process.rules.fine
+    true = dataclasses.replace(nodes, sigma=np.hypot(nodes.sigma, pixel))
     truth, learned = (
-        np.exp(mixture.log_density(points.reshape(-1, 2), nodes)).reshape(points.shape[:2])
-        for nodes in (process.rules.fine, model)
+        np.exp(mixture.log_density(points, density)).reshape(len(grid_y), len(grid_x))
+        for density in (true, model)
     )
     figure = plotting.density(grid_x=grid_x, grid_y=grid_y, truth=truth, model=learned, x=x)
     plotting.save(figure, folder, "density")

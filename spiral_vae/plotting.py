@@ -151,7 +151,7 @@ def progress(
       kl_to_truth: KL(p* || p) in nats, [lanes, rows]; on a log scale.
       spearman: rank correlation of t and the mean of q(z|x), [lanes, rows]; drawn without its
         sign, which means nothing as the prior is symmetric.
-      kl_to_prior: KL of the aggregate posterior to the prior in nats, [lanes, rows].
+      kl_to_prior: KL(q(z|x) || p(z)) in nats, mean over points, [lanes, rows].
       inference_gap: log p(x) - ELBO, mean over points, nats, [lanes, rows].
       references: name -> nats, drawn as lines next to `kl_to_truth`.
     """
@@ -167,7 +167,7 @@ def progress(
     _along_training(order, epoch, np.abs(spearman))
     order.set(title="Order of the latent", ylabel=r"|Spearman's $\rho$|", ylim=(-0.03, 1.03))
     _along_training(prior, epoch, kl_to_prior)
-    prior.set(title="Aggregate posterior", ylabel="KL to the prior, nats")
+    prior.set(title="KL to the prior", ylabel="KL to the prior, nats")
     _along_training(gap, epoch, inference_gap)
     gap.set(title="Inference gap", ylabel=r"$\log p(x) - $ELBO, nats per point")
     return _legend(figure)
@@ -203,7 +203,7 @@ def density(
         ("Learned density", model, densities),
         ("Learned $-$ true", difference, {"vmin": -bound, "vmax": bound, "cmap": "RdBu_r"}),
     )
-    figure = _figure(4.9)
+    figure = _figure(5.2)
     grid = figure.subplots(1, 3, sharex=True, sharey=True)
     meshes = []
     for axes, (title, values, colours) in zip(grid, panels, strict=True):
@@ -481,7 +481,7 @@ def _posterior_panel(
         # A far too narrow encoder may leave the top, so that the others stay visible.
         top = min(_largest(exact, encoder, best), 3 * _largest(exact, best))
         axes.set_ylim(0, 1.05 * top)
-    axes.xaxis.set_major_locator(MaxNLocator(3))
+    axes.xaxis.set_major_locator(MaxNLocator(2))
     axes.yaxis.set_major_locator(MaxNLocator(3))
 
 

@@ -149,7 +149,7 @@ def _interpolating_net(z, targets, seed, hidden=64, scale=3.0):
 
 def _spiral_curve(u):
     t = np.sqrt(u)
-    return 2.5 * t * np.stack([np.cos(2.8 * PI * t), np.sin(2.8 * PI * t)], axis=-1)
+    return 2.5 * np.stack([t * np.cos(2.8 * PI * t), t * np.sin(2.8 * PI * t)], axis=-1)
 
 
 def _trained_like():
@@ -209,14 +209,9 @@ def test_evidence_is_elbo_plus_kl_for_every_point(model):
     assert np.all(np.abs(log_evidence - bound.elbo - kl) < 1e-8 + 1e-13 * size)
     assert np.all(kl >= -1e-10 - 1e-13 * size)
     assert np.all(error < 1e-8 + 1e-13 * size)
-
-
-def test_the_overfitted_model_is_what_it_claims():
-    """Else the identity above would not have been tried where it is hard."""
-    x, _, _, decode, sigma = _overfitted()
-    log_evidence, _ = ground_truth.model_rules(decode, sigma, 1, 5.0).log_density(x)
-    assert log_evidence[:24].min() > 0  # much likelier than under the truth, about -2.2
-    assert log_evidence[24:].mean() < -1e4
+    if model is _overfitted:  # else the identity was not tried where it is hard
+        assert log_evidence[:24].min() > 0  # far likelier than under the truth, about -2.2
+        assert log_evidence[24:].mean() < -1e4
 
 
 def test_a_collapsed_model_has_no_gap_with_the_prior_as_q():
@@ -356,12 +351,12 @@ def test_aggregate_of_equal_and_of_distinct_codes():
 
 def test_aggregate_of_a_line_under_its_own_data_is_the_prior():
     """The exact posterior averaged over the model's own points; by quantiles, not by chance."""
-    num, gain = 4000, W @ W / (SIGMA**2 + W @ W)
+    num, gain = 1000, W @ W / (SIGMA**2 + W @ W)
     mean = np.sqrt(gain) * stats.norm.ppf((np.arange(num) + 0.5) / num)[:, None]
     information, kl = inference.aggregate(mean, np.full((num, 1), np.log(POSTERIOR_VAR)))
-    # the outermost of 4000 quantiles miss 1e-3 of the variance
+    # the outermost of 1000 quantiles miss 2e-3 of the variance
     assert kl == pytest.approx(0, abs=1e-4)
-    assert information == pytest.approx(-0.5 * np.log(POSTERIOR_VAR), abs=1e-3)
+    assert information == pytest.approx(-0.5 * np.log(POSTERIOR_VAR), abs=3e-3)
 
 
 # The best Gaussian
