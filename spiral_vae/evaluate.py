@@ -144,14 +144,17 @@ def evaluate(
 
 
 def verdict(metrics: dict[str, float]) -> str:
-    """Returns in a word or two what happened to a run."""
+    """Returns in a word or two what happened to a run.
+
+    'inaccurate' is a model that has the points in their order, but a density too far from p*.
+    """
     if metrics["collapsed"]:
         return "collapsed"
     if metrics["overfit_gap"] > OVERFITTED_GAP:
         return "overfitted"
     if abs(metrics["spearman"]) <= RECOVERED_SPEARMAN:
         return "partly folded"
-    return "recovered" if metrics["recovered"] else "found, but inaccurate"
+    return "recovered" if metrics["recovered"] else "inaccurate"
 
 
 def model_of(vae: networks.VAE, params: networks.Params) -> tuple[Encode, Curve]:

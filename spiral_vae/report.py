@@ -6,13 +6,14 @@ from typing import Any
 
 import numpy as np
 
+WIDTH = 80  # columns of a terminal
 MAX_LINES = 16  # a line each up to so many lanes, else one for each point of the sweep
-_COLUMNS = {  # name in summary.csv -> (heading, format)
+_COLUMNS = {  # name in summary.csv -> (heading, format); the most telling first
     "kl_to_truth": ("kl to truth", "{:.4f}"),
-    "nll": ("nll", "{:.4f}"),
-    "inference_gap": ("gap", "{:.4f}"),
-    "kl_to_prior": ("kl", "{:.3f}"),
     "spearman": ("spearman", "{:+.4f}"),
+    "nll": ("nll", "{:.4f}"),
+    "kl_to_prior": ("kl", "{:.3f}"),
+    "inference_gap": ("gap", "{:.4f}"),
 }
 
 
@@ -24,10 +25,7 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
     """
     keys = list(rows[0])[1 : list(rows[0]).index("status")]
     if len(rows) <= MAX_LINES:
-        heading = [key.rpartition(".")[2] for key in keys] + [h for h, _ in _COLUMNS.values()]
-        lines = [[_plain(row[key]) for key in keys] + _lane_cells(row) for row in rows]
-        text = _aligned([*heading, "verdict"], lines)
-        return f"{text}\n{_LEGEND}"
+        return f"{_lane_table(rows, keys)}\n{_LEGEND}"
     keys = keys[1:]  # the seeds are what a line summarises
     points: dict[tuple, list[dict[str, Any]]] = {}
     for row in rows:
@@ -44,11 +42,26 @@ _LEGEND = (
 )
 
 
-def _lane_cells(row: dict[str, Any]) -> list[str]:
-    if row["status"] != "ok":
-        return ["-"] * len(_COLUMNS) + [row["status"]]
-    cells = [_number(row[name], form) for name, (_, form) in _COLUMNS.items()]
-    return [*cells, row["verdict"]]
+def _lane_table(rows: Sequence[dict[str, Any]], keys: Sequence[str]) -> str:
+    """Returns a line a lane; where that is too wide the last columns are left out."""
+    for num in range(len(_COLUMNS), 0, -1):
+        columns = dict(list(_COLUMNS.items())[:num])
+        heading = [key.rpartition(".")[2] for key in keys] + [h for h, _ in columns.values()]
+        lines = [
+            [
+                *(_plain(row[key]) for key in keys),
+                *(
+                    _number(row[name], form) if name in row else "-"
+                    for name, (_, form) in columns.items()
+                ),
+                row.get("verdict", row["status"]),
+            ]
+            for row in rows
+        ]
+        text = _aligned([*heading, "verdict"], lines)
+        if max(map(len, text.splitlines())) <= WIDTH:
+            break
+    return text
 
 
 def _point_cells(rows: Sequence[dict[str, Any]]) -> list[str]:

@@ -179,5 +179,5 @@ def write_tensorboard(
     for row, lane in enumerate(lanes[:TENSORBOARD_LANES]):
         with SummaryWriter(str(folder / f"lane_{lane:04d}")) as writer:
             for name, values in metrics.items():
-                for step, value in zip(epoch, values[row], strict=True):
-                    writer.add_scalar(name, float(value), int(step))
+                for step in np.flatnonzero(np.isfinite(values[row])):
+                    writer.add_scalar(name, float(values[row, step]), int(epoch[step]))

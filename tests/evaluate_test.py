@@ -130,7 +130,6 @@ def test_metrics_do_not_depend_on_the_order_of_the_points(exact):
 
 
 SAMPLED = {"sbc_ks": 0.03, "coverage_50": 0.04, "coverage_90": 0.03}  # 2000 draws, 2.5 deviations
-ENDS = {"curve_to_truth", "truth_to_curve", "hausdorff_99"}
 
 
 def test_a_mirrored_latent_changes_only_the_sign_of_spearman(exact):

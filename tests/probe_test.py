@@ -12,6 +12,7 @@ from spiral_vae.spiral import Data, Spiral
 PI = np.pi
 BASIC = Spiral(omega=2.8 * PI, rdot=2.5, noise_sigma=0.2, u_start=0.01, u_stop=1.0)
 VAE = networks.VAE(networks.Encoder(32, 1), networks.Decoder(32, 1))
+_PROBE = jax.jit(probe.probe, static_argnums=4)
 
 
 def _curve(u):
@@ -60,7 +61,7 @@ def _spiral_like():
 def _both(params, sigma):
     t, x = _data()
     data = Data(t=jnp.asarray(t), x=jnp.asarray(x))
-    cheap = jax.jit(probe.probe, static_argnums=4)(params, data, BASIC, jnp.float32(sigma), VAE)
+    cheap = _PROBE(params, data, BASIC, jnp.float32(sigma), VAE)
     exact = evaluate.evaluate(
         *evaluate.model_of(VAE, params), sigma, spec=BASIC, t=t, x=x, gap_points=2
     )
@@ -103,20 +104,17 @@ def test_two_latents_give_the_first_two_metrics_and_the_strongest_latent():
     assert float(found["spearman"]) == pytest.approx(max(ranks, key=abs), abs=1e-6)
 
 
-@pytest.mark.parametrize("sign", [1, -1])
-def test_a_mirrored_latent_changes_only_the_sign_of_spearman(sign):
+def test_a_mirrored_latent_changes_only_the_sign_of_spearman():
     params = _spiral_like()
     t, x = _data()
     mirrored = jax.tree.map(lambda leaf: leaf, params)
-    mirrored["encoder"]["mean"] = jax.tree.map(lambda v: sign * v, params["encoder"]["mean"])
+    mirrored["encoder"]["mean"] = jax.tree.map(lambda v: -v, params["encoder"]["mean"])
     mirrored["decoder"]["hidden_0"] = dict(
-        params["decoder"]["hidden_0"], kernel=sign * params["decoder"]["hidden_0"]["kernel"]
+        params["decoder"]["hidden_0"], kernel=-params["decoder"]["hidden_0"]["kernel"]
     )
-    one, two = (
-        probe.probe(p, Data(t=t, x=x), BASIC, jnp.float32(0.2), VAE) for p in (params, mirrored)
-    )
+    one, two = (_PROBE(p, Data(t=t, x=x), BASIC, jnp.float32(0.2), VAE) for p in (params, mirrored))
     for name in one:
-        expected = sign * one[name] if name == "spearman" else one[name]
+        expected = -one[name] if name == "spearman" else one[name]
         np.testing.assert_allclose(two[name], expected, rtol=1e-4, err_msg=name)  # float32
 
 
@@ -126,9 +124,9 @@ def test_probe_of_lanes_side_by_side_is_that_of_each():
     data = Data(t=jnp.asarray(t), x=jnp.asarray(x))
     lanes = jax.tree.map(lambda *leaves: jnp.stack(leaves), *models)
     sigma = jnp.array([0.5, 0.2])
-    together = jax.vmap(lambda p, s: probe.probe(p, data, BASIC, s, VAE))(lanes, sigma)
+    together = jax.jit(jax.vmap(lambda p, s: probe.probe(p, data, BASIC, s, VAE)))(lanes, sigma)
     for i, params in enumerate(models):
-        alone = probe.probe(params, data, BASIC, sigma[i], VAE)
+        alone = _PROBE(params, data, BASIC, sigma[i], VAE)
         for name, value in alone.items():
             # float32 sums in another order
             np.testing.assert_allclose(together[name][i], value, rtol=1e-4, atol=1e-5)

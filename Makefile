@@ -1,0 +1,19 @@
+# Everything that is run by hand or by CI; `make check` is what a change must pass.
+PYTHON ?= python
+
+.PHONY: check lint test benchmarks experiments
+
+check: lint test
+
+lint:
+	ruff format --check .
+	ruff check .
+
+test:
+	$(PYTHON) -m pytest -n 2
+
+benchmarks:
+	$(PYTHON) -m benchmarks.evaluation
+
+experiments:
+	$(PYTHON) -m experiments.run all
