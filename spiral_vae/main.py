@@ -25,20 +25,31 @@ _SWEEP = flags.DEFINE_multi_string(
     "An axis of a sweep: FIELD=VALUE,VALUE,... or FIELD=lin(LO,HI,N) or FIELD=log(LO,HI,N). "
     "May be repeated: the lanes are the product of all axes and the seeds.",
 )
+_DISTRIBUTED = flags.DEFINE_bool(
+    "distributed", False, "One of several processes, found by JAX (Slurm, Open MPI, TPU pods, ...)."
+)
+_COORDINATOR = flags.DEFINE_string(
+    "coordinator", None, "HOST:PORT of the first of several processes, where JAX can't find it."
+)
+_NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "With --coordinator: how many.")
+_PROCESS_ID = flags.DEFINE_integer("process_id", None, "With --coordinator: which, from 0 on.")
+
+HEARTBEAT_TIMEOUT = 30  # seconds until the others stop when one process has died
 
 
 def main(argv: list[str]) -> None:
     del argv
     config = _CONFIG.value
     config.sweep = (*config.sweep, *_SWEEP.value)
-    _configure_jax()
     try:
+        _configure_jax()
         outcome = run.run(config, _WORKDIR.value)
     except (config_lib.ConfigError, results.WorkdirError) as error:
         config_lib.fail(error)
-    print(report.table(outcome.rows))
-    print(f"results: {outcome.workdir}")
-    print(f"figures: {outcome.workdir / 'figures'}")
+    if outcome is not None:  # with several processes the first one alone writes and reports
+        print(report.table(outcome.rows))
+        print(f"results: {outcome.workdir}")
+        print(f"figures: {outcome.workdir / 'figures'}")
 
 
 def _configure_jax() -> None:
@@ -53,6 +64,23 @@ def _configure_jax() -> None:
         base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
         jax.config.update("jax_compilation_cache_dir", str(base / "spiral_vae"))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+    if _COORDINATOR.value is not None or _DISTRIBUTED.value:
+        _join_processes()
+
+
+def _join_processes() -> None:
+    """Makes this process one of several that share a sweep."""
+    given = (_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
+    if not _DISTRIBUTED.value and None in given:
+        raise config_lib.ConfigError(
+            "--coordinator: --num_processes and --process_id must be given with it"
+        )
+    try:
+        jax.distributed.initialize(
+            *(() if _DISTRIBUTED.value else given), heartbeat_timeout_seconds=HEARTBEAT_TIMEOUT
+        )
+    except (RuntimeError, ValueError) as error:
+        raise config_lib.ConfigError(f"--coordinator, --distributed: {error}") from error
 
 
 if __name__ == "__main__":

@@ -3,18 +3,22 @@
 import concurrent.futures
 import dataclasses
 import os
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from spiral_vae import config as config_lib
 from spiral_vae import evaluate, probe, results, sweep, train
 from spiral_vae.sweep import Group
+
+Result = TypeVar("Result")
 
 FIGURE_GAPS = 200  # points at which the first lane's gaps are taken apart for the figure
 
@@ -27,8 +31,11 @@ class Outcome:
     rows: list[dict[str, Any]]  # of summary.csv, one a lane
 
 
-def run(config: ConfigDict, workdir: str | None = None) -> Outcome:
-    """Trains, evaluates and writes all lanes of a config.
+def run(config: ConfigDict, workdir: str | None = None) -> Outcome | None:
+    """Trains, evaluates and writes all lanes of a config; returns what was found.
+
+    With several processes all must call this; the first evaluates, writes and returns the outcome,
+    the others return None.
 
     Args:
       config: the whole config, its axes in config.sweep.
@@ -40,17 +47,54 @@ def run(config: ConfigDict, workdir: str | None = None) -> Outcome:
     """
     axes, rows = config_lib.expand(config, config.sweep)
     groups = sweep.groups(config, rows)
+    path = _on_first(lambda: _open(workdir, config))
+    first = path is not None
+    if first:
+        print(_plan(axes, rows, config.num_seeds, len(groups)), flush=True)
+    trained = _train(config, groups, quiet=not first)
+    found = _on_first(lambda: _finish(path, groups, trained, rows))
+    return Outcome(path, found) if first else None
+
+
+def _open(workdir: str | None, config: ConfigDict) -> Path:
     path = results.create(workdir)
     results.write_text(path / "config.json", config_lib.to_json(config))
     results.write_environment(path / "environment.json")
-    print(_plan(axes, rows, config.num_seeds, len(groups)))
+    return path
 
-    trained = _train(config, groups)
+
+def _finish(
+    path: Path,
+    groups: Sequence[Group],
+    trained: Sequence[train.Trained],
+    rows: Sequence[dict[str, Any]],
+) -> list[dict[str, Any]]:
+    """Judges and draws what was trained, writes it all and returns the rows of summary.csv."""
     _write_training(path, groups, trained)
     found = _evaluate(groups, trained, rows)
     results.write_csv(path / "summary.csv", found)
     _draw(path / "figures", groups, trained, found)
-    return Outcome(path, found)
+    return found
+
+
+def _on_first(function: Callable[[], Result]) -> Result | None:
+    """Returns function() on the first process and None on the others, once it is done.
+
+    If it raises, all processes stop: the first with its error, the others with status 2.
+    """
+    result, error = None, None
+    if jax.process_index() == 0:
+        try:
+            result = function()
+        except Exception as raised:
+            error = raised
+    if jax.process_count() > 1:
+        failed = bool(multihost_utils.broadcast_one_to_all(np.bool_(error is not None)))
+        if failed and error is None:
+            sys.exit(2)
+    if error is not None:
+        raise error
+    return result
 
 
 def _plan(axes: Sequence[config_lib.Axis], rows: Sequence, num_seeds: int, num_groups: int) -> str:
@@ -67,10 +111,10 @@ def _count(number: int, noun: str) -> str:
     return f"{number} {noun}" + "s" * (number != 1)
 
 
-def _train(config: ConfigDict, groups: Sequence[Group]) -> list[train.Trained]:
+def _train(config: ConfigDict, groups: Sequence[Group], *, quiet: bool) -> list[train.Trained]:
     total = sum(len(group.index) * group.program.num_epochs for group in groups)
     # disable=None keeps the bar quiet when the output is no terminal.
-    with tqdm(total=total, unit=" epochs", unit_scale=True, disable=None) as bar:
+    with tqdm(total=total, unit=" epochs", unit_scale=True, disable=quiet or None) as bar:
 
         def on_chunk(num_epochs: int, metrics: dict[str, np.ndarray]) -> None:
             means = {name: f"{np.mean(value):.4g}" for name, value in metrics.items()}

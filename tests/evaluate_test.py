@@ -151,10 +151,10 @@ def test_a_mirrored_latent_changes_only_the_sign_of_spearman(exact):
 def test_a_mirrored_two_latent_model_reports_its_strongest_latent():
     """The first latent does nothing; the second is the exact one, backwards.
 
-    With louder noise, 0.6, as its plane of x has few nodes and two latents have 160,000.
+    With louder noise, 1.0, as its plane of x has few nodes and two latents have 160,000.
     """
-    loud = dataclasses.replace(BASIC, noise_sigma=0.6)
-    encode = _moments_encoder(_exact_decode, 0.6)
+    loud = dataclasses.replace(BASIC, noise_sigma=1.0)
+    encode = _moments_encoder(_exact_decode, 1.0)
     t, x = _data(40)
 
     def encode_two(x):
@@ -165,8 +165,8 @@ def test_a_mirrored_two_latent_model_reports_its_strongest_latent():
     def decode_two(z):
         return _exact_decode(-z[:, 1:])
 
-    report = evaluate.evaluate(encode_two, decode_two, 0.6, spec=loud, t=t, x=x)
-    one = evaluate.evaluate(encode, _exact_decode, 0.6, spec=loud, t=t, x=x).metrics
+    report = evaluate.evaluate(encode_two, decode_two, 1.0, spec=loud, t=t, x=x)
+    one = evaluate.evaluate(encode, _exact_decode, 1.0, spec=loud, t=t, x=x).metrics
     m = report.metrics
     assert report.gaps is None and report.calibration is None
     assert m["spearman"] == pytest.approx(-one["spearman"], abs=1e-12)

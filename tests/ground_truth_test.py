@@ -192,6 +192,18 @@ def test_a_linear_decoder_has_the_closed_form_cross_entropy(sigma):
     assert nll.value >= truth.gaussian_nll
 
 
+def test_a_far_point_is_paid_for_in_the_tail_of_the_prior():
+    """On a short line at small sigma the posterior of a far point lies beyond |z| = 20."""
+    w, sigma = 0.1 * W, 0.02
+    x = np.array([[2.0, -1.0], [4.0, -2.0]]) + B
+    rules = ground_truth.model_rules(lambda z: z * w + B, sigma, 1, reach=5.0)
+    exact = stats.multivariate_normal(B, np.outer(w, w) + sigma**2 * np.eye(2)).logpdf(x)
+    assert (x[1] - B) @ w / (sigma**2 + w @ w) > 20
+    value, error = rules.log_density(x)
+    np.testing.assert_allclose(value, exact, rtol=1e-11)  # rounding of terms of 1e4 nats
+    assert np.all(error < 1e-8)
+
+
 def _gaussian_kl(mean_p, cov_p, mean_q, cov_q):
     solve = np.linalg.solve(cov_q, cov_p)
     shift = mean_q - mean_p

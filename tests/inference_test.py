@@ -408,6 +408,26 @@ def test_a_bad_start_ends_in_the_better_of_two_modes(side):
     assert best.elbo[0] > given[0] + 1  # the other mode is worse by more than a nat
 
 
+def test_the_best_gaussian_may_sit_on_the_lower_mode():
+    """A high, narrow mode near z = -1 and a broad one near z = 1, a little lower."""
+    sigma = 0.1
+
+    def smooth(z):
+        return np.concatenate(
+            [20 * (z + 1) * special.expit(-20 * z), 0.12 * special.expit(20 * z)], axis=1
+        )
+
+    x = np.zeros((1, 2))
+    nodes = ground_truth.model_rules(smooth, sigma, 1, 5.0).fine
+    start = np.array([[-1.0]]), np.array([[2 * np.log(0.005)]])
+    best = inference.best_gaussian(x, *start, smooth, sigma, nodes)
+    given = inference.elbo(x, *start, smooth, sigma).elbo
+    joint = mixture.log_joint(x, nodes)[0]
+    assert nodes.z[np.argmax(joint), 0] == pytest.approx(-1, abs=0.01)  # the highest is narrow
+    assert best.mean[0, 0] > 0.3
+    assert best.elbo[0] > given[0] + 0.5
+
+
 def test_the_best_gaussian_is_that_of_each_point_and_not_of_its_batch():
     x, mean, logvar, decode, sigma = _trained_like()
     nodes = ground_truth.model_rules(decode, sigma, 1, 6.0).fine

@@ -98,7 +98,7 @@ def test_leaving_out_blocks_changes_nothing(sigma, distance):
     assert len(nodes.z) > 64 * 256  # else nothing is left out and this tests nothing
     x = _near_wave(20, distance)
     exact = _brute_force(x, nodes)
-    # e^-60 a node is left out, below rounding; exponents reach 1/sigma^2, hence the relative part
+    # nodes left out are far below rounding; exponents reach 1/sigma^2, hence the relative part
     np.testing.assert_allclose(mixture.log_density(x, nodes), exact, rtol=1e-13, atol=1e-11)
 
 

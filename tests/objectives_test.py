@@ -1,0 +1,150 @@
+"""The ELBO of a linear model, where all is known in closed form (probabilistic PCA)."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import stats
+
+from spiral_vae import networks, objectives
+from spiral_vae.likelihood import Fixed
+
+SIGMA = 0.5
+X = np.array([0.9, -0.4])
+
+
+class Linear:
+    """q(z|x) = N(V x + c, diag exp(logvar)) and a decoder W z + b, in place of the networks."""
+
+    def encode(self, params, x):
+        encoder = params["encoder"]
+        return encoder["V"] @ x + encoder["c"], encoder["logvar"]
+
+    def decode(self, params, z):
+        return params["decoder"]["W"] @ z + params["decoder"]["b"]
+
+
+def _params(latent_dim):
+    rng = np.random.default_rng(latent_dim)
+    return {
+        "encoder": {
+            "V": rng.normal(size=(latent_dim, 2)),
+            "c": rng.normal(size=latent_dim),
+            "logvar": rng.normal(size=latent_dim),
+        },
+        "decoder": {"W": rng.normal(size=(2, latent_dim)), "b": rng.normal(size=2)},
+    }
+
+
+def _exact(params, x):
+    """Reconstruction and KL: E||x - W z - b||^2 = ||x - W m - b||^2 + sum_l s_l^2 ||W_l||^2."""
+    mean, logvar = Linear().encode(params, x)
+    var = jnp.exp(logvar)
+    residual = jnp.sum((x - Linear().decode(params, mean)) ** 2)
+    residual += jnp.sum(var * params["decoder"]["W"] ** 2)
+    reconstruction = residual / (2 * SIGMA**2) + np.log(2 * np.pi * SIGMA**2)
+    return reconstruction, 0.5 * jnp.sum(mean**2 + var - 1 - logvar)
+
+
+def _elbo(params, eps, x=X):
+    return objectives.elbo(params, jnp.asarray(x), eps, Linear(), Fixed(sigma=SIGMA))
+
+
+def _corners(latent_dim):
+    """Noise of +-1 in each dimension: a rule that is exact for the quadratic log-likelihood."""
+    axes = np.meshgrid(*[[-1.0, 1.0]] * latent_dim)
+    return jnp.asarray(np.stack(axes, axis=-1).reshape(-1, latent_dim))
+
+
+@pytest.mark.parametrize("latent_dim", [1, 2])
+def test_terms_and_gradients_of_a_linear_model_are_the_closed_form(latent_dim):
+    with jax.enable_x64(True):
+        params = jax.tree.map(jnp.asarray, _params(latent_dim))
+        found = _elbo(params, _corners(latent_dim))
+        exact = _exact(params, X)
+        assert found.reconstruction.shape == found.kl.shape == ()
+        np.testing.assert_allclose([found.reconstruction, found.kl], exact, rtol=1e-12)
+        for name, part in (("reconstruction", 0), ("kl", 1)):
+            grads = jax.grad(lambda p, n=name: getattr(_elbo(p, _corners(latent_dim)), n))(params)
+            expected = jax.grad(lambda p, i=part: _exact(p, X)[i])(params)
+            jax.tree.map(
+                lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12),
+                grads,
+                expected,
+            )
+
+
+@pytest.mark.parametrize("latent_dim", [1, 2])
+def test_random_samples_give_the_closed_form_within_their_error(latent_dim):
+    num = 20_000
+    params = _params(latent_dim)
+    eps = jax.random.normal(jax.random.key(0), (num, 1, latent_dim))
+    exact, _ = _exact(params, X)
+
+    def reconstruction(params, eps):
+        return _elbo(params, eps).reconstruction
+
+    values, grads = jax.vmap(jax.value_and_grad(reconstruction), in_axes=(None, 0))(params, eps)
+    values = np.asarray(values, np.float64)
+    assert abs(values.mean() - exact) < 5 * values.std() / np.sqrt(num)
+
+    def check(grad, expected):
+        grad = np.asarray(grad, np.float64)
+        error = grad.std(axis=0) / np.sqrt(num)
+        assert np.all(np.abs(grad.mean(axis=0) - expected) < 5 * error)
+
+    jax.tree.map(check, grads, jax.grad(lambda p: _exact(p, X)[0])(params))
+
+
+def test_the_posterior_gives_the_evidence_and_a_stationary_encoder():
+    """With the exact posterior for q the bound is log p(x), and nothing in q can raise it."""
+    with jax.enable_x64(True):
+        params = _params(1)
+        w, b = params["decoder"]["W"], params["decoder"]["b"]
+        var = SIGMA**2 / (SIGMA**2 + np.sum(w**2))
+        params["encoder"] = {
+            "V": var / SIGMA**2 * w.T,
+            "c": -var / SIGMA**2 * w.T @ b,
+            "logvar": np.log([var]),
+        }
+        value, grads = jax.value_and_grad(lambda p: _elbo(p, _corners(1)).elbo)(
+            jax.tree.map(jnp.asarray, params)
+        )
+        evidence = stats.multivariate_normal(b, w @ w.T + SIGMA**2 * np.eye(2)).logpdf(X)
+        assert float(value) == pytest.approx(evidence, rel=1e-12)
+        for grad in jax.tree.leaves(grads["encoder"]):
+            np.testing.assert_allclose(grad, 0, atol=1e-12)
+        assert np.max(np.abs(grads["decoder"]["b"])) > 0.01
+
+
+def test_samples_are_averaged():
+    """One call with five samples is the mean of five calls, and the KL doesn't see them."""
+    params = _params(1)
+    eps = jax.random.normal(jax.random.key(1), (5, 1))
+    together = _elbo(params, eps)
+    singles = [_elbo(params, row[None]) for row in eps]
+    mean = np.mean([single.reconstruction for single in singles])
+    assert float(together.reconstruction) == pytest.approx(mean, rel=1e-6)
+    assert all(together.kl == single.kl for single in singles)
+
+
+@pytest.mark.parametrize("beta", [0.0, 0.5, 1.0, 4.0])
+def test_loss_weights_the_kl_and_the_elbo_does_not(beta):
+    terms = objectives.Terms(jnp.array([2.0, 3.0]), jnp.array([0.25, 1.0]))
+    np.testing.assert_array_equal(terms.loss(beta), [2 + 0.25 * beta, 3 + beta])
+    np.testing.assert_array_equal(terms.elbo, [-2.25, -4])
+
+
+def test_gradients_of_the_real_networks_reach_every_parameter():
+    vae = networks.VAE(
+        networks.Encoder(hidden_dim=3, hidden_layers=1),
+        networks.Decoder(hidden_dim=3, hidden_layers=1),
+    )
+    params = vae.init(jax.random.key(0))
+    eps = jnp.array([[0.7], [-1.1]])
+
+    def loss(params):
+        return objectives.elbo(params, jnp.asarray(X, "f"), eps, vae, Fixed(sigma=SIGMA)).loss(1.0)
+
+    for grad in jax.tree.leaves(jax.grad(loss)(params)):
+        assert np.all(grad != 0)
