@@ -105,9 +105,14 @@ def _hermite(num: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _rank(values: jax.Array) -> jax.Array:
-    return jnp.argsort(jnp.argsort(values)).astype(values.dtype)
+    """Returns ranks, [n]; ties share their mean rank."""
+    ordered = jnp.sort(values)
+    left, right = (jnp.searchsorted(ordered, values, side=side) for side in ("left", "right"))
+    return 0.5 * (left + right - 1).astype(values.dtype)
 
 
 def _correlation(a: jax.Array, b: jax.Array) -> jax.Array:
+    """Returns the correlation of two vectors, 0 where one of them is constant."""
     a, b = a - jnp.mean(a), b - jnp.mean(b)
-    return jnp.sum(a * b) / jnp.sqrt(jnp.sum(a**2) * jnp.sum(b**2))
+    scale = jnp.sqrt(jnp.sum(a**2) * jnp.sum(b**2))
+    return jnp.where(scale > 0, jnp.sum(a * b) / jnp.where(scale > 0, scale, 1.0), 0.0)

@@ -1,5 +1,6 @@
 """The table at the end of a run, in plain text of at most 80 columns."""
 
+import textwrap
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -90,11 +91,12 @@ def _plain(value: Any) -> str:
 
 
 def _aligned(heading: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    """Returns the table with numbers to the right and the last column, words, to the left."""
-    widths = [max(map(len, column)) for column in zip(heading, *lines, strict=True)]
-    return "\n".join(
-        "  ".join(
-            [cell.rjust(width) for cell, width in zip(line[:-1], widths, strict=False)] + [line[-1]]
-        )
-        for line in (heading, *lines)
-    )
+    """Returns the table: numbers to the right; the last column, words, wrapped at the width."""
+    widths = [max(map(len, column)) for column in zip(heading, *lines, strict=True)][:-1]
+    indent = sum(widths) + 2 * len(widths)
+    text = []
+    for *cells, words in (heading, *lines):
+        numbers = "".join(c.rjust(width) + "  " for c, width in zip(cells, widths, strict=True))
+        first, *more = textwrap.wrap(words, max(WIDTH - indent, 10))
+        text += [numbers + first, *(" " * indent + line for line in more)]
+    return "\n".join(text)

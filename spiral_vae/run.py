@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from spiral_vae import config as config_lib
-from spiral_vae import evaluate, probe, results, sweep, train
+from spiral_vae import dataset, evaluate, probe, results, sweep, train
 from spiral_vae.sweep import Group
 
 Result = TypeVar("Result")
@@ -73,6 +73,7 @@ def _finish(
     _write_training(path, groups, trained)
     found = _evaluate(groups, trained, rows)
     results.write_csv(path / "summary.csv", found)
+    dataset.write(path)
     _draw(path / "figures", groups, trained, found)
     return found
 

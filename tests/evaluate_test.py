@@ -114,7 +114,7 @@ def test_metrics_hold_their_identities(exact):
 def test_gaps_are_of_points_evenly_along_t():
     t, x = _data()
     report = _judge(_moments_encoder(_exact_decode, 0.2), _exact_decode, gap_points=8)
-    np.testing.assert_allclose(report.gaps.t, np.sort(t)[np.round(np.arange(8) * 17)], atol=0)
+    np.testing.assert_allclose(report.gaps.t, np.sort(t)[np.arange(8) * 17], atol=0)
     index = [int(np.argmin(np.abs(t - own))) for own in report.gaps.t]
     np.testing.assert_array_equal(report.gaps.x, x[index])
 
@@ -155,7 +155,7 @@ def test_a_mirrored_two_latent_model_reports_its_strongest_latent():
     """
     loud = dataclasses.replace(BASIC, noise_sigma=1.0)
     encode = _moments_encoder(_exact_decode, 1.0)
-    t, x = _data(40)
+    t, x = _data(16)
 
     def encode_two(x):
         mean, logvar = encode(x)
@@ -247,8 +247,8 @@ def _metrics(**kwargs):
     [
         (_metrics(), "recovered"),
         (_metrics(spearman=-0.999), "recovered"),
-        (_metrics(recovered=False), "found, but inaccurate"),
-        (_metrics(recovered=False, spearman=-0.999), "found, but inaccurate"),
+        (_metrics(recovered=False), "inaccurate"),
+        (_metrics(recovered=False, spearman=-0.999), "inaccurate"),
         (_metrics(recovered=False, spearman=0.98), "partly folded"),
         (_metrics(recovered=False, spearman=-0.5), "partly folded"),
         (_metrics(recovered=False, spearman=0.0), "partly folded"),

@@ -120,6 +120,26 @@ def test_leaving_out_blocks_holds_where_sigma_and_weight_vary():
     )  # rounding of exponents up to 1e5
 
 
+@pytest.mark.parametrize("num_blocks", [95, 96, 97, 128])
+@pytest.mark.parametrize("end", [0, -1])
+def test_the_first_and_last_block_are_counted_once(num_blocks, end):
+    """Whether the last block is full or padding, at points that need few blocks or many."""
+    num = 256 * num_blocks
+    mean = np.linspace(-50, 50, num)[:, None] * [1.0, 0.5]
+    nodes = mixture.Mixture(
+        z=mean[:, :1],
+        log_weight=np.full(num, -np.log(num)),
+        log_prior=np.zeros(num),
+        mean=mean,
+        sigma=np.full(num, 0.01),
+    )
+    # A point off the line needs many blocks, so the others are given room for more than theirs.
+    x = mean[end] + np.array([[0.0, 0.0], [0.01, 0.0], [0.0, 0.3], [30.0, -60.0]])
+    np.testing.assert_allclose(
+        mixture.log_density(x, nodes), _brute_force(x, nodes), rtol=1e-12, atol=1e-11
+    )  # rounding of exponents up to 1e7
+
+
 @pytest.mark.parametrize("sigma", [0.2, 1e-3])
 def test_a_point_does_not_depend_on_its_batch(sigma):
     nodes = _on_wave(sigma)

@@ -1,0 +1,69 @@
+"""The results of a workdir as one labelled xarray Dataset; needs the `sweep` extra."""
+
+import csv
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import xarray
+
+NAME = "results.nc"
+
+
+def load(workdir: str | Path) -> "xarray.Dataset":
+    """Returns all results of a workdir, by swept field, seed and epoch.
+
+    The columns of summary.csv have the dimensions of the sweep, ('likelihood.sigma', ..., 'seed'),
+    the training curves 'epoch' and the probes 'probe_epoch' besides; the latter are called
+    'training_kl', 'probe_kl_to_truth' and so on.
+
+    Args:
+      workdir: of a finished run; results.nc in it holds the same.
+    """
+    import xarray
+
+    workdir = Path(workdir)
+    with open(workdir / "summary.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    names = list(rows[0])
+    axes = [*names[2 : names.index("status")], "seed"]  # the product's order: seeds are fastest
+    columns = {name: _typed([row[name] for row in rows]) for name in names}
+    coords = {axis: list(dict.fromkeys(columns[axis].tolist())) for axis in axes}
+    shape = [len(values) for values in coords.values()]
+    variables: dict[str, Any] = {
+        name: (axes, column.reshape(shape))
+        for name, column in columns.items()
+        if name not in ("lane", *axes)
+    }
+    for prefix, dim in (("training", "epoch"), ("probe", "probe_epoch")):
+        file_name = "training.npz" if prefix == "training" else "probes.npz"
+        with np.load(workdir / "metrics" / file_name) as arrays:
+            coords[dim] = arrays["epoch"]
+            for name in set(arrays.files) - {"epoch"}:
+                variables[f"{prefix}_{name}"] = ([*axes, dim], arrays[name].reshape(*shape, -1))
+    return xarray.Dataset(dict(sorted(variables.items())), coords)
+
+
+def write(workdir: Path) -> None:
+    """Writes results.nc into a workdir, if the `sweep` extra is installed."""
+    try:
+        import h5netcdf  # noqa: F401
+        import xarray  # noqa: F401
+    except ImportError:
+        return
+    partial = workdir / f".{NAME}"
+    load(workdir).to_netcdf(partial, engine="h5netcdf", invalid_netcdf=False)
+    partial.replace(workdir / NAME)
+
+
+def _typed(cells: list[str]) -> np.ndarray:
+    """Returns a column as numbers, booleans or strings; an empty cell is nan."""
+    if set(cells) <= {"True", "False"}:
+        return np.asarray([cell == "True" for cell in cells])
+    try:
+        values = np.asarray([float(cell or "nan") for cell in cells])
+    except ValueError:
+        return np.asarray(cells)
+    return values.astype(int) if all(cell.isdecimal() for cell in cells) else values

@@ -1,0 +1,569 @@
+"""Training: its parts against closed forms, and bits that nothing but a lane's numbers changes."""
+
+import dataclasses
+import functools
+import hashlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import stats
+
+from spiral_vae import gaussian, networks, train
+from spiral_vae.likelihood import Fixed
+from spiral_vae.spiral import Spiral
+
+VAE = networks.VAE(
+    networks.Encoder(hidden_dim=4, hidden_layers=1), networks.Decoder(hidden_dim=4, hidden_layers=1)
+)
+# 10 points in batches of 4, 4 and 2, so that all tests with it have a last batch with padding.
+PROGRAM = train.Program(
+    vae=VAE,
+    num_points=10,
+    design="grid",
+    batch_size=4,
+    shuffle=True,
+    num_samples=1,
+    num_epochs=8,
+    schedule="constant",
+)
+# One step an epoch, and so many samples that its gradient is nearly the expectation.
+ONE_STEP = dataclasses.replace(
+    PROGRAM, num_points=8, batch_size=8, num_samples=200, num_epochs=4, shuffle=False
+)
+NAMES = ("loss", "reconstruction", "kl")
+
+
+def _lane(**overrides):
+    """One lane; overrides by field, 'sigma' and 'noise_sigma' among them."""
+    spiral = Spiral(
+        omega=8.8,
+        rdot=2.5,
+        noise_sigma=overrides.pop("noise_sigma", 0.2),
+        u_start=0.01,
+        u_stop=1.0,
+    )
+    lane = train.Lane(
+        seed=0,
+        spiral=spiral,
+        likelihood=Fixed(sigma=overrides.pop("sigma", 0.5)),
+        beta=1.0,
+        kl_warmup=0.0,
+        encoder_learning_rate=0.01,
+        decoder_learning_rate=0.01,
+        decay_every=5_000,
+        decay_factor=0.5,
+        warmup=0.0,
+    )
+    lane = dataclasses.replace(lane, **overrides)
+    lane = jax.tree.map(np.float32, lane)
+    return dataclasses.replace(lane, seed=np.uint32(lane.seed))
+
+
+def _stack(*lanes):
+    return jax.tree.map(lambda *leaves: np.stack(leaves), *lanes)
+
+
+def _probe(params, data, lane):
+    return {"bias": params["decoder"]["mean"]["bias"][0], "sigma": lane.likelihood.sigma}
+
+
+def _train(lanes, program=PROGRAM, *, log_every=4, cell_width=8, **kwargs):
+    """`train.train` on one device, wherever the tests run."""
+    defaults = {"probe": _probe, "probe_every": 4, "on_chunk": lambda *_: None}
+    return train.train(
+        _stack(*lanes),
+        program,
+        cell_width=cell_width,
+        log_every=log_every,
+        devices=jax.devices()[:1],
+        **(defaults | kwargs),
+    )
+
+
+@functools.cache
+def _single(program):
+    """Returns init and train_chunk for one lane, jitted."""
+    return (
+        jax.jit(functools.partial(train.init, program=program)),
+        jax.jit(functools.partial(train.train_chunk, program=program)),
+    )
+
+
+def _run(lane, num_epochs, program):
+    """Returns the first state, the data, the last state and the metrics of one lane."""
+    init, chunk = _single(program)
+    start, data = init(lane)
+    state, metrics = chunk(start, data, lane, num_epochs)
+    return start, data, state, metrics
+
+
+def _assert_same(one, two):
+    jax.tree.map(np.testing.assert_array_equal, one, two)
+
+
+def _take(tree, index):
+    return jax.tree.map(lambda leaf: leaf[index], tree)
+
+
+# The order of an epoch
+
+
+@pytest.mark.parametrize("num_points", [1, 2, 9, 12, 97, 200, 46_000, 46_001])
+def test_epoch_order_is_a_permutation(num_points):
+    """46 000 is the last number whose products fit 32 bits; above it the order is a sort's."""
+    keys = jax.random.split(jax.random.key(0), 20)
+    orders = jax.jit(jax.vmap(functools.partial(train.epoch_order, num_points=num_points)))(keys)
+    np.testing.assert_array_equal(np.sort(orders, axis=1), np.tile(np.arange(num_points), (20, 1)))
+
+
+@pytest.fixture(scope="module", params=[7, 12])
+def many_orders(request):
+    """20 000 orders of a prime number of points and of one with many divisors."""
+    order = functools.partial(train.epoch_order, num_points=request.param)
+    keys = jax.random.split(jax.random.key(1), 20_000)
+    return np.asarray(jax.jit(jax.vmap(order))(keys))
+
+
+def test_every_point_is_equally_likely_at_every_place(many_orders):
+    num_points = many_orders.shape[1]
+    for place in many_orders.T:
+        assert stats.chisquare(np.bincount(place, minlength=num_points)).pvalue > 1e-4
+
+
+def test_all_strides_are_equally_likely(many_orders):
+    num_points = many_orders.shape[1]
+    stride = (many_orders[:, 1] - many_orders[:, 0]) % num_points
+    counts = np.bincount(stride, minlength=num_points)
+    coprime = np.gcd(np.arange(num_points), num_points) == 1
+    assert np.all(counts[~coprime] == 0)
+    assert stats.chisquare(counts[coprime]).pvalue > 1e-4
+
+
+@pytest.mark.parametrize("distance", [1, 2, 5, 10])
+def test_pairs_of_points_share_a_batch_as_often_as_under_a_random_permutation(distance):
+    """The epoch's order alone never puts i and i + n/2 into one half; the data's order mends it.
+
+    Over seeds, for points of the grid, so both the draw in `init` and that of the epoch count.
+    """
+    program = dataclasses.replace(PROGRAM, num_points=20, batch_size=10)
+    num = 5_000
+
+    def shared(seed):
+        _, data = train.init(dataclasses.replace(_lane(), seed=seed), program)
+        order = train.epoch_order(jax.random.fold_in(jax.random.key(2), seed), 20)
+        batch = jnp.zeros(20, int).at[jnp.argsort(data.t)[order]].set(0)  # by rank of t
+        rank = jnp.argsort(jnp.argsort(data.t))[order]
+        batch = batch.at[rank].set(jnp.arange(20) // 10)
+        return batch[3] == batch[3 + distance]
+
+    count = int(jnp.sum(jax.jit(jax.vmap(shared))(jnp.arange(num, dtype=jnp.uint32))))
+    expected = 9 / 19
+    assert abs(count - num * expected) < 5 * np.sqrt(num * expected * (1 - expected))
+
+
+# Schedules
+
+
+@pytest.mark.parametrize(
+    ("kind", "progress", "epoch", "expected"),
+    [
+        ("constant", 0.0, 0, 1),
+        ("constant", 0.99, 99, 1),
+        ("step", 0.0, 0, 1),
+        ("step", 0.0, 9.99, 1),
+        ("step", 0.0, 10, 0.3),
+        ("step", 0.0, 25, 0.09),
+        ("cosine", 0.0, 0, 0),
+        ("cosine", 0.1, 0, 0.5),
+        ("cosine", 0.2, 0, 1),
+        ("cosine", 0.6, 0, 0.5),
+        ("cosine", 0.4, 0, 0.5 + 0.5 * np.cos(np.pi / 4)),
+        ("cosine", 1.0, 0, 0),
+    ],
+)
+def test_schedule_at_points_known_in_closed_form(kind, progress, epoch, expected):
+    lane = _lane(warmup=0.2, decay_every=10, decay_factor=0.3)
+    found = train.schedule(jnp.float32(progress), jnp.float32(epoch), lane, kind)
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize(("progress", "expected"), [(0.0, 1), (0.5, 0.5), (1.0, 0)])
+def test_cosine_without_warmup_starts_at_its_top(progress, expected):
+    found = train.schedule(jnp.float32(progress), jnp.float32(0), _lane(warmup=0), "cosine")
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("kl_warmup", "progress", "share"),
+    [(0, 0, 1), (0, 0.7, 1), (0.5, 0, 0), (0.5, 0.125, 0.25), (0.5, 0.5, 1), (0.5, 0.99, 1)],
+)
+@pytest.mark.parametrize("beta", [0.0, 1.0, 3.0])
+def test_kl_weight_rises_linearly_to_beta(kl_warmup, progress, share, beta):
+    found = train.kl_weight(jnp.float32(progress), _lane(kl_warmup=kl_warmup, beta=beta))
+    np.testing.assert_allclose(found, beta * share, rtol=1e-6)
+
+
+def test_training_follows_the_kl_weight():
+    """With a learning rate of 0 the rows of the metrics show the weight, epoch by epoch."""
+    frozen = {"encoder_learning_rate": 0, "decoder_learning_rate": 0, "beta": 2.0}
+    lanes = [_lane(kl_warmup=0.5, **frozen), _lane(kl_warmup=0, **frozen)]
+    metrics = _train(lanes, ONE_STEP, log_every=1, probe_every=0).metrics
+    weight = (metrics["loss"] - metrics["reconstruction"]) / metrics["kl"]
+    # The loss is some tens of nats in float32, the KL some tenths.
+    np.testing.assert_allclose(weight, [[0, 1, 2, 2], [2, 2, 2, 2]], atol=1e-3)
+
+
+def test_a_decay_to_nearly_nothing_stops_the_training_at_its_epoch():
+    lane = _lane(decay_every=2, decay_factor=1e-12)
+    program = dataclasses.replace(PROGRAM, schedule="step")
+    after = [_run(lane, num, program)[2].params for num in (1, 2, 5)]
+    assert not np.array_equal(*(p["encoder"]["mean"]["bias"] for p in after[:2]))
+    _assert_same(after[1], after[2])
+
+
+def test_the_cosine_starts_at_zero_and_then_moves():
+    lane = _lane(warmup=0.5)
+    program = dataclasses.replace(ONE_STEP, schedule="cosine")
+    start, _, state, _ = _run(lane, 1, program)
+    _assert_same(start.params, state.params)
+    moved = _run(lane, 2, program)[2].params
+    # Half of the rise: the second step is of half the learning rate, or less where the gradient
+    # has changed sign.
+    largest = max(
+        jax.tree.leaves(jax.tree.map(lambda a, b: np.max(np.abs(a - b)), moved, start.params))
+    )
+    assert largest == pytest.approx(0.5 * 0.01, rel=0.02)
+
+
+# One epoch
+
+
+@pytest.mark.parametrize(
+    ("num_points", "batch_size", "shuffle"),
+    [(10, 4, True), (10, 4, False), (7, 7, True), (11, 2, True)],
+)
+def test_an_epoch_uses_every_point_once(num_points, batch_size, shuffle):
+    """At a learning rate of 0 the epoch's KL, which has no noise, is the mean over the points."""
+    program = dataclasses.replace(
+        PROGRAM, num_points=num_points, batch_size=batch_size, shuffle=shuffle
+    )
+    lane = _lane(encoder_learning_rate=0, decoder_learning_rate=0, beta=3.0)
+    start, data, state, metrics = _run(lane, 2, program)
+    _assert_same(start.params, state.params)
+    mean, logvar = jax.vmap(VAE.encode, in_axes=(None, 0))(start.params, data.x)
+    kl = np.asarray(jax.vmap(gaussian.kl_to_standard)(mean, logvar), np.float64)
+    assert kl.std() > 0.01  # so a lost point would show
+    np.testing.assert_allclose(metrics["kl"], kl.mean(), rtol=1e-5)
+    np.testing.assert_allclose(
+        metrics["loss"], metrics["reconstruction"] + 3 * metrics["kl"], rtol=1e-5
+    )
+
+
+def test_noise_and_order_change_from_epoch_to_epoch():
+    frozen = _lane(encoder_learning_rate=0, decoder_learning_rate=0)
+    rows = _train([frozen], log_every=1).metrics["reconstruction"][0]
+    assert len(set(rows)) == PROGRAM.num_epochs
+
+
+def test_a_padded_batch_has_the_gradient_of_its_points_alone():
+    params = VAE.init(jax.random.key(0))
+    rng = np.random.default_rng(0)
+    x, eps = rng.normal(size=(4, 2)).astype("f"), rng.normal(size=(4, 1, 1)).astype("f")
+    grad = jax.grad(train.loss_fn, has_aux=True)
+    padded, terms = grad(params, x, eps, np.array([1.0, 1, 0, 0], "f"), 1.0, _lane(), PROGRAM)
+    alone, own = grad(params, x[:2], eps[:2], np.ones(2, "f"), 1.0, _lane(), PROGRAM)
+    # the same sums in float32, gradients of some tens at this sigma
+    close = functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-5)
+    jax.tree.map(close, padded, alone)
+    jax.tree.map(close, terms, own)
+
+
+def test_the_first_step_is_the_learning_rate_against_the_gradient():
+    """Adam's first step is lr g / (|g| + 1e-8): its size doesn't depend on the gradient's."""
+    rates = {"encoder": 0.01, "decoder": 0.003}
+    lane = _lane(**{f"{name}_learning_rate": rate for name, rate in rates.items()})
+    start, data, state, _ = _run(lane, 1, ONE_STEP)
+
+    # The test's own estimate of the gradient, from other noise.
+    @jax.jit
+    @functools.partial(jax.vmap, in_axes=0)
+    def gradients(eps):
+        weight = jnp.ones(8)
+        return jax.grad(train.loss_fn, has_aux=True)(
+            start.params, data.x, eps, weight, 1.0, lane, ONE_STEP
+        )[0]
+
+    grads = gradients(jax.random.normal(jax.random.key(9), (1_000, 8, 1, 1)))
+    certain = 0
+    for name, rate in rates.items():
+
+        def check(grad, before, after, rate=rate):
+            grad = np.asarray(grad, np.float64)
+            step = np.asarray(after, np.float64) - np.asarray(before, np.float64)
+            # Rounding of a parameter of order 1; lr / 1000 for gradients as small as 1e-5.
+            np.testing.assert_allclose(np.abs(step), rate, atol=1e-7 + rate / 1000)
+            # Training saw 200 samples, so its gradient is less certain than this estimate.
+            sure = np.abs(grad.mean(axis=0)) > 6 * grad.std(axis=0) / np.sqrt(200)
+            np.testing.assert_array_equal(np.sign(step)[sure], -np.sign(grad.mean(axis=0))[sure])
+            return int(sure.sum())
+
+        parts = [tree[name] for tree in (grads, start.params, state.params)]
+        certain += sum(jax.tree.leaves(jax.tree.map(check, *parts)))
+    assert certain > 20  # of 36 parameters
+
+
+def test_a_learning_rate_of_zero_freezes_exactly_that_network():
+    both, encoder, decoder, none = [
+        _take(_train(lanes).params, 0)
+        for lanes in (
+            [_lane(encoder_learning_rate=a, decoder_learning_rate=b)] * 2
+            for a, b in ((0, 0), (0, 0.01), (0.01, 0), (0.01, 0.01))
+        )
+    ]
+    _assert_same(encoder["encoder"], both["encoder"])
+    _assert_same(decoder["decoder"], both["decoder"])
+    for moved, name in ((encoder, "decoder"), (decoder, "encoder"), (none, "encoder")):
+        for one, two in zip(*map(jax.tree.leaves, (moved[name], both[name])), strict=True):
+            assert np.all(one != two)
+
+
+def test_data_initialisation_and_noise_are_shared_by_lanes_that_differ_in_numbers():
+    """Paired comparisons: sigma and noise_sigma leave the seed's streams alone."""
+    frozen = {"encoder_learning_rate": 0, "decoder_learning_rate": 0}
+    one, two, loud, other = (
+        _take(out, i)
+        for lanes in [
+            [
+                _lane(sigma=0.5, **frozen),
+                _lane(sigma=0.1, **frozen),
+                _lane(noise_sigma=0.8, **frozen),
+                _lane(seed=1, **frozen),
+            ]
+        ]
+        for out in [(lambda t: (t.params, t.data))(_train(lanes))]
+        for i in range(4)
+    )
+    _assert_same(one, two)
+    _assert_same((one[0], one[1].t), (loud[0], loud[1].t))
+    assert np.all(one[1].x != loud[1].x)
+    assert not np.array_equal(one[1].t, other[1].t)  # the order of the same grid
+    _assert_same(np.sort(one[1].t), np.sort(other[1].t))
+    assert np.all(one[0]["encoder"]["mean"]["kernel"] != other[0]["encoder"]["mean"]["kernel"])
+
+
+def test_training_improves_the_bound():
+    """All parts together: sign, rates, data. The loss of 300 steps of 0.01 falls by a quarter."""
+    program = dataclasses.replace(PROGRAM, num_epochs=100)
+    loss = _train([_lane(seed=s) for s in range(4)], program, log_every=10).metrics["loss"]
+    assert np.all(loss[:, -1] < 0.75 * loss[:, 0])
+
+
+# Chunks, rows and probes
+
+
+@pytest.mark.parametrize("log_every", [1, 3, 7, 100])
+def test_the_length_of_chunks_changes_no_bit_and_no_mean(log_every):
+    lanes = [_lane(seed=0), _lane(seed=1)]
+    whole, parts = _train(lanes, log_every=8), _train(lanes, log_every=log_every)
+    _assert_same(whole.params, parts.params)
+    _assert_same(whole.data, parts.data)
+    ends = [*range(log_every, 8, log_every), 8]
+    np.testing.assert_array_equal(parts.epoch, ends)
+    lengths = np.diff([0, *ends])
+    for name in NAMES:
+        mean = parts.metrics[name] @ lengths / 8
+        # the same float32 numbers, summed in another order
+        np.testing.assert_allclose(mean, whole.metrics[name][:, 0], rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("log_every", "probe_every", "expected"),
+    [
+        (1, 1, [1, 2, 3, 4, 5, 6, 7, 8]),
+        (1, 3, [3, 6, 8]),
+        (3, 3, [3, 6, 8]),
+        (3, 4, [6, 8]),  # rounded up to chunks that end at 3, 6, 8
+        (3, 1, [3, 6, 8]),  # not more often than chunks end
+        (8, 1, [8]),
+        (1, 100, [8]),  # always at the end
+        (1, 0, []),
+    ],
+)
+def test_probes_are_taken_at_the_first_chunk_end_that_is_due(log_every, probe_every, expected):
+    lanes = [_lane(sigma=0.5), _lane(sigma=0.25)]
+    out = _train(lanes, log_every=log_every, probe_every=probe_every)
+    np.testing.assert_array_equal(out.probe_epoch, expected)
+    if not expected:
+        assert out.probes == {}
+        return
+    assert out.probes["bias"].shape == (2, len(expected))
+    assert np.all(out.probes["sigma"] == np.array([[0.5], [0.25]]))
+    _assert_same(out.probes["bias"][:, -1], out.params["decoder"]["mean"]["bias"][:, 0])
+
+
+def test_on_chunk_hears_every_epoch_of_every_lane_and_never_of_padding():
+    heard = []
+    out = _train(
+        [_lane(seed=s) for s in range(5)],
+        cell_width=2,
+        log_every=3,
+        on_chunk=lambda num, metrics: heard.append((num, metrics)),
+    )
+    assert [num for num, _ in heard] == [6, 6, 4, 6, 6, 4, 3, 3, 2]  # rounds of 2, 2 and 1 lanes
+    assert [len(metrics["loss"]) for _, metrics in heard] == [2] * 6 + [1] * 3
+    rounds = [np.stack([m["loss"] for _, m in heard[i : i + 3]], axis=1) for i in (0, 3, 6)]
+    _assert_same(np.concatenate(rounds), out.metrics["loss"])
+
+
+def test_shapes_of_what_comes_out():
+    out = _train([_lane(seed=s) for s in range(3)], cell_width=2)
+    assert out.data.t.shape == (3, 10)
+    assert out.data.x.shape == (3, 10, 2)
+    assert {name: rows.shape for name, rows in out.metrics.items()} == dict.fromkeys(NAMES, (3, 2))
+    assert out.params["encoder"]["hidden_0"]["kernel"].shape == (3, 2, 4)
+    assert all(isinstance(leaf, np.ndarray) for leaf in jax.tree.leaves(out.params))
+
+
+def test_nothing_compiles_twice():
+    """Not for a second call, a shorter last chunk, other numbers or other log_every."""
+    compiled = []
+
+    def listener(event, duration, **kwargs):
+        if event == "/jax/core/compile/backend_compile_duration":
+            compiled.append(kwargs.get("fun_name", event))
+
+    program = dataclasses.replace(PROGRAM, num_epochs=5)  # no other test's
+    lanes = [_lane(seed=0), _lane(seed=1)]
+    jax.monitoring.register_event_duration_secs_listener(listener)
+    try:
+        _train(lanes, program, log_every=3)
+        assert len(compiled) > 0  # or the test would be blind
+        compiled.clear()
+        _train(lanes, program, log_every=3)
+        _train([_lane(seed=7, sigma=0.1, beta=2.0), _lane(seed=3)], program, log_every=2)
+        equal = dataclasses.replace(
+            program,
+            vae=networks.VAE(
+                *dataclasses.astuple(VAE)[:0]
+                or (
+                    networks.Encoder(hidden_dim=4, hidden_layers=1),
+                    networks.Decoder(hidden_dim=4, hidden_layers=1),
+                )
+            ),
+        )
+        _train(lanes, equal, log_every=5)
+        assert compiled == []
+    finally:
+        jax.monitoring.unregister_event_duration_listener(listener)
+
+
+# Lanes: nothing but its own numbers changes a lane's bits
+
+
+# The size of the default model, at which other code may be chosen than for tiny ones.
+DEFAULT_SIZE = train.Program(
+    vae=networks.VAE(
+        networks.Encoder(hidden_dim=32, hidden_layers=1),
+        networks.Decoder(hidden_dim=32, hidden_layers=1),
+    ),
+    num_points=50,
+    design="grid",
+    batch_size=20,
+    shuffle=True,
+    num_samples=1,
+    num_epochs=8,
+    schedule="constant",
+)
+FIVE = [_lane(seed=s, sigma=sigma) for s, sigma in enumerate((0.5, 0.1, 0.2, 1.0, 0.3))]
+
+
+@pytest.fixture(scope="module")
+def five():
+    return _train(FIVE, DEFAULT_SIZE, cell_width=2)
+
+
+@pytest.mark.parametrize("cell_width", [4, 8])
+def test_the_width_of_a_cell_changes_no_bit(five, cell_width):
+    """Widths 2 (five lanes, one of padding), 4 (three of padding) and 5 (8 is cut to the lanes)."""
+    wide = _train(FIVE, DEFAULT_SIZE, cell_width=cell_width)
+    _assert_same(
+        (five.params, five.data, five.metrics, five.probes),
+        (wide.params, wide.data, wide.metrics, wide.probes),
+    )
+
+
+@pytest.mark.parametrize("index", range(5))
+def test_a_lane_alone_is_the_lane_among_others(five, index):
+    alone = _train([FIVE[index]], DEFAULT_SIZE)
+    _assert_same(_take(alone.params, 0), _take(five.params, index))
+    _assert_same(_take(alone.metrics, 0), _take(five.metrics, index))
+
+
+def test_more_lanes_and_another_order_keep_the_old_ones(five):
+    """As when seeds are added to a sweep, at width 4 from 3 lanes (width 3) on."""
+    order = [4, 0, 2]
+    some = _train([FIVE[i] for i in order], DEFAULT_SIZE, cell_width=4)
+    _assert_same(some.params, _take(five.params, np.array(order)))
+
+
+@pytest.mark.parametrize(
+    "poison",
+    [{"sigma": 1e-30}, {"encoder_learning_rate": np.inf}, {"noise_sigma": np.nan}],
+    ids=str,
+)
+def test_a_lane_that_breaks_leaves_the_others_alone(five, poison):
+    lanes = [*FIVE[:3], _lane(seed=3, **poison), FIVE[4]]
+    broken = _train(lanes, DEFAULT_SIZE, cell_width=4)
+    assert not np.isfinite(broken.metrics["loss"][3]).all()
+    others = np.array([0, 1, 2, 4])
+    _assert_same(_take(broken.params, others), _take(five.params, others))
+    _assert_same(_take(broken.metrics, others), _take(five.metrics, others))
+
+
+_ON_DEVICES = """
+import sys
+import jax
+from tests import train_test
+assert jax.device_count() == int(sys.argv[1])
+print(train_test.digest(jax.devices()))
+"""
+
+
+def digest(devices):
+    """Returns a hash of all that five lanes in cells of two give on these devices."""
+    out = train.train(
+        _stack(*FIVE),
+        DEFAULT_SIZE,
+        cell_width=2,
+        log_every=4,
+        probe=_probe,
+        probe_every=4,
+        on_chunk=lambda *_: None,
+        devices=devices,
+    )
+    leaves = jax.tree.leaves((out.params, out.data, out.metrics, out.probes))
+    return hashlib.sha256(b"".join(leaf.tobytes() for leaf in leaves)).hexdigest()
+
+
+def test_the_number_of_devices_changes_no_bit():
+    """One, two and four devices (three rounds, two, one with three devices of the four)."""
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", _ON_DEVICES, str(num)],
+            env={**os.environ, "JAX_NUM_CPU_DEVICES": str(num), "JAX_PLATFORMS": "cpu"},
+            cwd=Path(__file__).parents[1],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for num in (1, 2, 4)
+    ]
+    outputs = [process.communicate() for process in processes]
+    assert [process.returncode for process in processes] == [0, 0, 0], outputs
+    assert len({stdout for stdout, _ in outputs}) == 1
