@@ -7,37 +7,23 @@ import numpy as np
 
 from spiral_vae import evaluate, ground_truth, mixture, plotting
 from spiral_vae.gaussian import LOG_2PI
-from spiral_vae.inference import Encode
 from spiral_vae.mixture import Curve
-from spiral_vae.spiral import Spiral
+from spiral_vae.trained import Model
 
 NUM_SAMPLES = 500
 NUM_POINTS = 6  # whose posteriors are shown
 
 
-def draw_lane(
-    folder: Path,
-    encode: Encode,
-    decode: Curve,
-    report: evaluate.Report,
-    *,
-    spec: Spiral,
-    t: np.ndarray,
-    x: np.ndarray,
-) -> None:
+def draw_lane(folder: Path, model: Model, report: evaluate.Report) -> None:
     """Writes basic_run, density and, for one latent dimension, posterior, gaps and calibration.
 
     Args:
       folder: of the figures.
-      encode: x [N, 2] -> (mean, logvar), [N, L] each.
-      decode: z [N, L] -> [N, 2].
-      report: of `evaluate`; its gaps are drawn, so they should have many points.
-      spec: the true process.
-      t: the true latent of the training points, [n].
-      x: the training points, [n, 2].
+      model: one trained lane.
+      report: on it; its gaps are drawn, so they should have many points.
     """
-    sigma = report.metrics["sigma"]
-    process = ground_truth.process(spec)
+    encode, decode, sigma, t, x = model.encode, model.decode, model.sigma, model.t, model.x
+    process = ground_truth.process(model.spec)
     curve = process.rules.fine.mean
     mean, _ = encode(x)
     rng = np.random.default_rng(0)

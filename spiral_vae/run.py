@@ -16,7 +16,9 @@ from tqdm import tqdm
 
 from spiral_vae import config as config_lib
 from spiral_vae import dataset, evaluate, probe, results, sweep, train
+from spiral_vae import trained as trained_lib
 from spiral_vae.sweep import Group
+from spiral_vae.trained import Model
 
 Result = TypeVar("Result")
 
@@ -183,23 +185,11 @@ def _params_by_name(groups, trained, order) -> dict[str, np.ndarray]:
     return arrays
 
 
-def lane(tree: Any, index: int) -> Any:
-    """Returns one lane of a tree of [R, ...] leaves."""
-    return jax.tree.map(lambda leaf: leaf[index], tree)
-
-
-def _judge(group: Group, one: train.Trained, i: int, **kwargs: Any) -> evaluate.Report:
-    numbers = lane(group.lanes, i)
-    encode, decode = evaluate.model_of(group.program.vae, lane(one.params, i))
-    return evaluate.evaluate(
-        encode,
-        decode,
-        float(numbers.likelihood.sigma),
-        spec=jax.tree.map(float, numbers.spiral),
-        t=one.data.t[i],
-        x=one.data.x[i],
-        **kwargs,
+def _model(group: Group, one: train.Trained, i: int) -> Model:
+    numbers, params, data = (
+        trained_lib.lane(tree, i) for tree in (group.lanes, one.params, one.data)
     )
+    return trained_lib.of_lane(numbers, group.program, params, data)
 
 
 def status(one: train.Trained, i: int) -> str:
@@ -208,7 +198,9 @@ def status(one: train.Trained, i: int) -> str:
     broken = ~np.all(np.isfinite(rows), axis=0)
     if broken.any():
         return f"not finite by epoch {one.epoch[np.argmax(broken)]}"
-    finite = all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(lane(one.params, i)))
+    finite = all(
+        np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(trained_lib.lane(one.params, i))
+    )
     return "ok" if finite else f"not finite by epoch {one.epoch[-1]}"
 
 
@@ -226,7 +218,7 @@ def _evaluate(
         group, one, i, number = place
         row = {"lane": number, **rows[number], "status": status(one, i)}
         if row["status"] == "ok":
-            metrics = _judge(group, one, i).metrics
+            metrics = trained_lib.judge(_model(group, one, i)).metrics
             row |= {"verdict": evaluate.verdict(metrics), **metrics}
         return number, row
 
@@ -257,15 +249,5 @@ def _draw(
         plotting.save(plotting.progress(epoch=one.probe_epoch, **one.probes), folder, "progress")
     sound = [i for i, number in enumerate(group.index) if rows[number]["status"] == "ok"]
     if sound:
-        i = sound[0]
-        encode, decode = evaluate.model_of(group.program.vae, lane(one.params, i))
-        report = _judge(group, one, i, gap_points=FIGURE_GAPS)
-        figures.draw_lane(
-            folder,
-            encode,
-            decode,
-            report,
-            spec=jax.tree.map(float, lane(group.lanes, i).spiral),
-            t=one.data.t[i],
-            x=one.data.x[i],
-        )
+        model = _model(group, one, sound[0])
+        figures.draw_lane(folder, model, trained_lib.judge(model, gap_points=FIGURE_GAPS))

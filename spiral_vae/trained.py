@@ -1,0 +1,94 @@
+"""Trained models: one lane as functions and arrays, from memory or from a workdir."""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from spiral_vae import config as config_lib
+from spiral_vae import evaluate, networks, results, sweep, train
+from spiral_vae.inference import Encode
+from spiral_vae.mixture import Curve
+from spiral_vae.spiral import Data, Spiral
+
+
+@dataclasses.dataclass(frozen=True)
+class Model:
+    """One trained lane, as functions and arrays."""
+
+    encode: Encode  # x [N, 2] -> (mean, logvar) of q(z|x), [N, L] each
+    decode: Curve  # z [N, L] -> mean of p(x|z), [N, 2]
+    sigma: float  # standard deviation of p(x|z)
+    spec: Spiral  # the true process
+    t: np.ndarray  # true latent of the training points, [n]
+    x: np.ndarray  # training points, [n, 2]
+
+
+def load(workdir: str | Path, number: int = 0) -> Model:
+    """Returns a lane of a workdir with its training data, which its seed makes again.
+
+    Args:
+      workdir: of a finished run.
+      number: of the lane, as in summary.csv.
+    """
+    workdir = Path(workdir)
+    fields = json.loads((workdir / "config.json").read_text())
+    config = ConfigDict({**fields, "sweep": tuple(fields["sweep"])})
+    _, rows = config_lib.expand(config, config.sweep)
+    (group,) = sweep.groups(config, rows[number : number + 1])
+    with np.load(workdir / "params.npz") as arrays:
+        flat = _lane_params(arrays, number)
+    numbers = lane(group.lanes, 0)
+    _, data = jax.jit(train.init, static_argnames="program")(numbers, program=group.program)
+    return of_lane(numbers, group.program, results.nested_params(flat), data)
+
+
+def of_lane(
+    numbers: train.Lane, program: train.Program, params: networks.Params, data: Data
+) -> Model:
+    """Returns the model of one lane, none of whose leaves has an axis of lanes."""
+    encode, decode = evaluate.model_of(program.vae, params)
+    return Model(
+        encode=encode,
+        decode=decode,
+        sigma=float(numbers.likelihood.sigma),
+        spec=jax.tree.map(float, numbers.spiral),
+        t=np.asarray(data.t),
+        x=np.asarray(data.x),
+    )
+
+
+def _lane_params(arrays: Mapping[str, np.ndarray], number: int) -> dict[str, np.ndarray]:
+    """Returns a lane's flat params out of params.npz, from its group if there are several."""
+    for name in arrays:
+        if name.endswith("/lane") and number in arrays[name]:
+            prefix, row = name.removesuffix("lane"), list(arrays[name]).index(number)
+            return {
+                key.removeprefix(prefix): arrays[key][row]
+                for key in arrays
+                if key.startswith(prefix) and key != name
+            }
+    return {key: arrays[key][number] for key in arrays}
+
+
+def judge(model: Model, gap_points: int = 24) -> evaluate.Report:
+    """Returns the report on one lane."""
+    return evaluate.evaluate(
+        model.encode,
+        model.decode,
+        model.sigma,
+        spec=model.spec,
+        t=model.t,
+        x=model.x,
+        gap_points=gap_points,
+    )
+
+
+def lane(tree: Any, index: int) -> Any:
+    """Returns one lane of a tree of [R, ...] leaves."""
+    return jax.tree.map(lambda leaf: leaf[index], tree)
