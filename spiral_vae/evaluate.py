@@ -8,7 +8,6 @@ import functools
 from collections.abc import Callable
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from scipy import spatial, special, stats
 
@@ -242,13 +241,9 @@ def _calibration(encode, decode, sigma, truth, spec, correlation) -> Calibration
     z, eps = rng.standard_normal((NUM_DRAWS, 1)), rng.standard_normal((NUM_DRAWS, 2))
     mean, logvar = encode(np.asarray(decode(z)) + sigma * eps)
     rank = special.ndtr((z - mean) * np.exp(-0.5 * logvar))[:, 0]
-    u = spec.u_start + (spec.u_stop - spec.u_start) * special.ndtr(np.sort(z[:, 0]))
-    with jax.enable_x64(True):
-        process = jax.tree.map(float, spec)
-        t = spiral.t_of_u(jnp.asarray(u), process)
-        x = np.asarray(jax.vmap(spiral.curve, in_axes=(0, None))(t, process))
-    x = x + truth.noise_sigma * eps
-    centre = np.asarray(decode(np.copysign(1.0, correlation) * np.sort(z, axis=0)))
+    z = np.sort(z, axis=0)
+    x = ground_truth.true_decoder(spec)(z) + truth.noise_sigma * eps
+    centre = np.asarray(decode(np.copysign(1.0, correlation) * z))
     inside = stats.chi2(2).cdf(np.sum((x - centre) ** 2, axis=1) / sigma**2)
     nominal = np.linspace(0.05, 0.95, 19)
     return Calibration(

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.scipy.special import ndtri
+from scipy import special
 
 from spiral_vae import mixture, spiral
 from spiral_vae.gaussian import LOG_2PI
@@ -224,10 +224,16 @@ def kl_from_truth(truth: Process, model: Rules, max_nodes: int = 200_000) -> Est
     return nodes.integral(np.exp(log_density) * difference)
 
 
-def true_z(t: np.ndarray, spec: Spiral) -> np.ndarray:
-    """Returns z = Phi^-1(F(t)), the standard normal latent that grows with t, elementwise."""
-    with jax.enable_x64(True):
-        return np.asarray(ndtri(spiral.t_cdf(jnp.asarray(t), jax.tree.map(float, spec))))
+def true_decoder(spec: Spiral) -> Curve:
+    """Returns the decoder that makes a standard normal z the process: m(z) = f(F^-1(Phi(z)))."""
+    spec = jax.tree.map(float, spec)
+
+    def decode(z: np.ndarray) -> np.ndarray:
+        u = spec.u_start + (spec.u_stop - spec.u_start) * special.ndtr(z[:, 0])
+        t = _numpy(spiral.t_of_u, u, spec)
+        return _numpy(jax.vmap(spiral.curve, in_axes=(0, None)), t, spec)
+
+    return decode
 
 
 def _numpy(function, values: np.ndarray, spec: Spiral) -> np.ndarray:

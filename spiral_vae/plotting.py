@@ -40,10 +40,10 @@ _STYLE = {
     "svg.hashsalt": "spiral_vae",  # else ids in the SVG are random
 }
 # Ticks are made when a figure is drawn, so `save` needs the style as well.
-_styled = matplotlib.rc_context(_STYLE)
+styled = matplotlib.rc_context(_STYLE)
 
 
-@_styled
+@styled
 def save(figure: Figure, folder: Path, name: str) -> None:
     """Writes folder/name.png and folder/name.svg, each whole or not at all.
 
@@ -61,7 +61,7 @@ def save(figure: Figure, folder: Path, name: str) -> None:
             partial.unlink(missing_ok=True)
 
 
-@_styled
+@styled
 def basic_run(
     *,
     t: np.ndarray,
@@ -81,7 +81,7 @@ def basic_run(
       samples: points generated from the prior, the decoder's noise included, [m, 2].
       curve: the spiral without noise, [k, 2].
     """
-    figure = _figure(4.0)
+    figure = new_figure(4.0)
     latent, middle, right = figure.subplots(1, 3)
     latent.plot(t, mean, ".", color=ENCODER, label="mean of q(z|x)")
     latent.set(title="Latent", xlabel="true $t$", ylabel="mean of $q(z|x)$", box_aspect=1)
@@ -96,10 +96,10 @@ def basic_run(
     for axes in (middle, right):
         _plane(axes, x, reconstruction, samples, curve)
     right.set_ylabel("")
-    return _legend(figure)
+    return shared_legend(figure)
 
 
-@_styled
+@styled
 def training(
     *,
     epoch: np.ndarray,
@@ -119,7 +119,7 @@ def training(
       kl: KL(q(z|x) || p(z)), [lanes, rows].
       names: of the lanes, for the legend.
     """
-    figure = _figure(4.0)
+    figure = new_figure(4.0)
     panels = {
         "Loss": (loss, "$-$ELBO"),
         "Reconstruction": (reconstruction, r"$-\mathrm{E}_q \log p(x|z)$"),
@@ -131,10 +131,10 @@ def training(
         axes.set(title=title, ylabel=f"{label}, nats per point")
         low, high = _along_training(axes, epoch, lanes, names)
         _show_bulk(axes, epoch, low, high)
-    return _legend(figure)
+    return shared_legend(figure)
 
 
-@_styled
+@styled
 def progress(
     *,
     epoch: np.ndarray,
@@ -155,7 +155,7 @@ def progress(
       inference_gap: log p(x) - ELBO, mean over points, nats, [lanes, rows].
       references: name -> nats, drawn as lines next to `kl_to_truth`.
     """
-    figure = _figure(6.4)
+    figure = new_figure(6.4)
     truth, order, prior, gap = figure.subplots(2, 2).flat
     _along_training(truth, epoch, _log_scaled(truth, kl_to_truth))
     truth.set(title="Model against the truth", ylabel=r"KL$(p^*\|\,p)$, nats")
@@ -170,10 +170,10 @@ def progress(
     prior.set(title="KL to the prior", ylabel="KL to the prior, nats")
     _along_training(gap, epoch, inference_gap)
     gap.set(title="Inference gap", ylabel=r"$\log p(x) - $ELBO, nats per point")
-    return _legend(figure)
+    return shared_legend(figure)
 
 
-@_styled
+@styled
 def density(
     *,
     grid_x: np.ndarray,
@@ -203,7 +203,7 @@ def density(
         ("Learned density", model, densities),
         ("Learned $-$ true", difference, {"vmin": -bound, "vmax": bound, "cmap": "RdBu_r"}),
     )
-    figure = _figure(5.2)
+    figure = new_figure(5.2)
     grid = figure.subplots(1, 3, sharex=True, sharey=True)
     meshes = []
     for axes, (title, values, colours) in zip(grid, panels, strict=True):
@@ -232,10 +232,10 @@ def density(
         ticks=MaxNLocator(4),
         **bar,
     )
-    return _legend(figure)
+    return shared_legend(figure)
 
 
-@_styled
+@styled
 def posterior(
     *,
     z: np.ndarray,
@@ -259,7 +259,7 @@ def posterior(
     """
     columns = min(len(points), 3)
     rows = -(-len(points) // 3)
-    figure = _figure(4.6)
+    figure = new_figure(4.6)
     cells = figure.add_gridspec(rows, 1 + columns, width_ratios=[1.8] + [1] * columns)
     plane = figure.add_subplot(cells[:, 0])
     plane.plot(*x.T, ".", color=DATA, label="data")
@@ -277,10 +277,10 @@ def posterior(
             axes.set_ylabel("density, per unit $z$")
         if i + 3 >= len(points):
             axes.set_xlabel("$z$")
-    return _legend(figure)
+    return shared_legend(figure)
 
 
-@_styled
+@styled
 def gaps(*, t: np.ndarray, approximation: np.ndarray, amortisation: np.ndarray) -> Figure:
     """Draws the two parts of the inference gap along the curve, nats.
 
@@ -297,7 +297,7 @@ def gaps(*, t: np.ndarray, approximation: np.ndarray, amortisation: np.ndarray) 
         "approximation": (approximation[rows], BEST),
         "amortisation": (amortisation[rows], ENCODER),
     }
-    figure = _figure(4.2)
+    figure = new_figure(4.2)
     stacked, separate = figure.subplots(1, 2)
     bottom = np.zeros(len(rows))
     for name, (part, colour) in parts.items():
@@ -314,10 +314,10 @@ def gaps(*, t: np.ndarray, approximation: np.ndarray, amortisation: np.ndarray) 
         bottom = bottom + part
     stacked.set(title="Inference gap = sum of both", xlabel="true $t$", ylabel="nats per point")
     separate.set(title="Each, log scale", xlabel="true $t$", ylabel="nats per point")
-    return _legend(figure)
+    return shared_legend(figure)
 
 
-@_styled
+@styled
 def calibration(
     *,
     rank: np.ndarray,
@@ -334,7 +334,7 @@ def calibration(
       coverage: share of such z within q's central interval, [c].
       noise_coverage: share of points within the decoder's noise ellipse, [c].
     """
-    figure = _figure(4.8)
+    figure = new_figure(4.8)
     left, right = figure.subplots(1, 2)
     rank = rank[np.isfinite(rank)]
     bins = 20
@@ -351,7 +351,7 @@ def calibration(
     right.plot(coverage_nominal, noise_coverage, ".-", color=MODEL, label="decoder's noise")
     right.set(title="Coverage", xlabel="nominal", ylabel="found", aspect="equal")
     right.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03))
-    return _legend(figure)
+    return shared_legend(figure)
 
 
 def band(lanes: np.ndarray) -> np.ndarray:
@@ -367,11 +367,11 @@ def band(lanes: np.ndarray) -> np.ndarray:
     return result
 
 
-def _figure(height: float) -> Figure:
+def new_figure(height: float) -> Figure:
     return Figure(figsize=(_WIDTH, height), layout="constrained")
 
 
-def _legend(figure: Figure) -> Figure:
+def shared_legend(figure: Figure) -> Figure:
     """Puts one legend for all panels below them, where it covers no point."""
     entries = {}
     for axes in figure.axes:

@@ -248,6 +248,7 @@ def train(
     probe_every: int,
     on_chunk: OnChunk,
     devices: Sequence[jax.Device] | None = None,
+    params: networks.Params | None = None,
 ) -> Trained:
     """Trains all lanes and returns what came out, in the order given.
 
@@ -262,6 +263,7 @@ def train(
       on_chunk: told after each chunk the epochs that this added (summed over lanes) and the
         chunk's metrics, [lanes of the round] each.
       devices: those to use, by default all of all processes.
+      params: where to start from instead of fresh ones, leaves [R, ...].
     """
     num_lanes = len(jax.tree.leaves(lanes)[0])
     width = min(cell_width, max(2, num_lanes))
@@ -275,8 +277,10 @@ def train(
     ends = [min(e + log_every, program.num_epochs) for e in range(0, program.num_epochs, log_every)]
     probe_ends = _probe_ends(ends, probe_every)
 
-    def train_round(lanes: Lane, num_lanes: int) -> tuple:
+    def train_round(lanes: Lane, params: networks.Params | None, num_lanes: int) -> tuple:
         state, data = init_fn(lanes)
+        if params is not None:
+            state = dataclasses.replace(state, params=params)
         rows, probes, epoch = [], [], 0
         for end in ends:
             state, metrics = chunk_fn(state, data, lanes, end - epoch)
@@ -295,8 +299,10 @@ def train(
     for first in range(0, num_lanes, size):
         # Padding repeats the last lane; it is cut off again before anything is kept.
         index = np.minimum(np.arange(first, first + size), num_lanes - 1)
-        part = jax.tree.map(lambda leaf, index=index: _place(leaf[index], sharding), lanes)
-        parts.append(train_round(part, min(size, num_lanes - first)))
+        part = jax.tree.map(
+            lambda leaf, index=index: _place(leaf[index], sharding), (lanes, params)
+        )
+        parts.append(train_round(*part, min(size, num_lanes - first)))
     params, data, metrics, *probes = jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
     return Trained(
         params=params,

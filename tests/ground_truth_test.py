@@ -301,8 +301,11 @@ def test_two_latents_on_a_linear_decoder():
 
 
 @pytest.mark.parametrize("name", ["basic", "uniform"])
-def test_true_z_is_a_standard_normal_that_grows_with_t(name):
+def test_true_decoder_takes_quantiles_of_z_to_quantiles_of_t(name):
     spec = ALL[name]
-    u = np.linspace(spec.u_start, spec.u_stop, 101)[1:-1]
-    z = ground_truth.true_z(np.sqrt(u) if spec.t_law == "sqrt" else u, spec)
-    np.testing.assert_allclose(z, stats.norm.ppf(np.arange(1, 100) / 100), atol=1e-9)  # rounding
+    share = np.arange(1, 100) / 100
+    u = spec.u_start + (spec.u_stop - spec.u_start) * share
+    t = np.sqrt(u) if spec.t_law == "sqrt" else u
+    curve = spec.rdot * t * np.array([np.cos(spec.omega * t), np.sin(spec.omega * t)])
+    decode = ground_truth.true_decoder(spec)
+    np.testing.assert_allclose(decode(stats.norm.ppf(share)[:, None]), curve.T, atol=1e-12)

@@ -1,5 +1,6 @@
 """Training: its parts against closed forms, and bits that nothing but a lane's numbers changes."""
 
+import copy
 import dataclasses
 import functools
 import hashlib
@@ -73,15 +74,15 @@ def _probe(params, data, lane):
     return {"bias": params["decoder"]["mean"]["bias"][0], "sigma": lane.likelihood.sigma}
 
 
-def _train(lanes, program=PROGRAM, *, log_every=4, cell_width=8, **kwargs):
+def _train(lanes, program=PROGRAM, *, log_every=4, cell_width=2, **kwargs):
     """`train.train` on one device, wherever the tests run."""
     defaults = {"probe": _probe, "probe_every": 4, "on_chunk": lambda *_: None}
+    defaults["devices"] = jax.devices()[:1]
     return train.train(
         _stack(*lanes),
         program,
         cell_width=cell_width,
         log_every=log_every,
-        devices=jax.devices()[:1],
         **(defaults | kwargs),
     )
 
@@ -114,9 +115,9 @@ def _take(tree, index):
 # The order of an epoch
 
 
-@pytest.mark.parametrize("num_points", [1, 2, 9, 12, 97, 200, 46_000, 46_001])
+@pytest.mark.parametrize("num_points", [1, 2, 9, 12, 97, 200, 46_000, 46_001, 60_000])
 def test_epoch_order_is_a_permutation(num_points):
-    """46 000 is the last number whose products fit 32 bits; above it the order is a sort's."""
+    """Up to 46 000 all products fit 32 bits; above that the order is a sort's."""
     keys = jax.random.split(jax.random.key(0), 20)
     orders = jax.jit(jax.vmap(functools.partial(train.epoch_order, num_points=num_points)))(keys)
     np.testing.assert_array_equal(np.sort(orders, axis=1), np.tile(np.arange(num_points), (20, 1)))
@@ -157,9 +158,8 @@ def test_pairs_of_points_share_a_batch_as_often_as_under_a_random_permutation(di
     def shared(seed):
         _, data = train.init(dataclasses.replace(_lane(), seed=seed), program)
         order = train.epoch_order(jax.random.fold_in(jax.random.key(2), seed), 20)
-        batch = jnp.zeros(20, int).at[jnp.argsort(data.t)[order]].set(0)  # by rank of t
-        rank = jnp.argsort(jnp.argsort(data.t))[order]
-        batch = batch.at[rank].set(jnp.arange(20) // 10)
+        rank = jnp.argsort(jnp.argsort(data.t))[order]  # along the spiral, place by place
+        batch = jnp.zeros(20, int).at[rank].set(jnp.arange(20) // 10)
         return batch[3] == batch[3 + distance]
 
     count = int(jnp.sum(jax.jit(jax.vmap(shared))(jnp.arange(num, dtype=jnp.uint32))))
@@ -210,13 +210,16 @@ def test_kl_weight_rises_linearly_to_beta(kl_warmup, progress, share, beta):
 
 
 def test_training_follows_the_kl_weight():
-    """With a learning rate of 0 the rows of the metrics show the weight, epoch by epoch."""
-    frozen = {"encoder_learning_rate": 0, "decoder_learning_rate": 0, "beta": 2.0}
-    lanes = [_lane(kl_warmup=0.5, **frozen), _lane(kl_warmup=0, **frozen)]
-    metrics = _train(lanes, ONE_STEP, log_every=1, probe_every=0).metrics
-    weight = (metrics["loss"] - metrics["reconstruction"]) / metrics["kl"]
+    """With a learning rate of 0 the metrics show the weight, epoch by epoch."""
+    lane = _lane(encoder_learning_rate=0, decoder_learning_rate=0, beta=2.0, kl_warmup=0.5)
+    chunk = _single(ONE_STEP)[1]
+    state, data, _, _ = _run(lane, 0, ONE_STEP)
+    weights = []
+    for _ in range(4):
+        state, metrics = chunk(state, data, lane, 1)
+        weights.append((metrics["loss"] - metrics["reconstruction"]) / metrics["kl"])
     # The loss is some tens of nats in float32, the KL some tenths.
-    np.testing.assert_allclose(weight, [[0, 1, 2, 2], [2, 2, 2, 2]], atol=1e-3)
+    np.testing.assert_allclose(weights, [0, 1, 2, 2], atol=1e-3)
 
 
 def test_a_decay_to_nearly_nothing_stops_the_training_at_its_epoch():
@@ -227,26 +230,12 @@ def test_a_decay_to_nearly_nothing_stops_the_training_at_its_epoch():
     _assert_same(after[1], after[2])
 
 
-def test_the_cosine_starts_at_zero_and_then_moves():
-    lane = _lane(warmup=0.5)
-    program = dataclasses.replace(ONE_STEP, schedule="cosine")
-    start, _, state, _ = _run(lane, 1, program)
-    _assert_same(start.params, state.params)
-    moved = _run(lane, 2, program)[2].params
-    # Half of the rise: the second step is of half the learning rate, or less where the gradient
-    # has changed sign.
-    largest = max(
-        jax.tree.leaves(jax.tree.map(lambda a, b: np.max(np.abs(a - b)), moved, start.params))
-    )
-    assert largest == pytest.approx(0.5 * 0.01, rel=0.02)
-
-
 # One epoch
 
 
 @pytest.mark.parametrize(
     ("num_points", "batch_size", "shuffle"),
-    [(10, 4, True), (10, 4, False), (7, 7, True), (11, 2, True)],
+    [(10, 4, True), (7, 7, True), (11, 2, False)],
 )
 def test_an_epoch_uses_every_point_once(num_points, batch_size, shuffle):
     """At a learning rate of 0 the epoch's KL, which has no noise, is the mean over the points."""
@@ -275,7 +264,7 @@ def test_a_padded_batch_has_the_gradient_of_its_points_alone():
     params = VAE.init(jax.random.key(0))
     rng = np.random.default_rng(0)
     x, eps = rng.normal(size=(4, 2)).astype("f"), rng.normal(size=(4, 1, 1)).astype("f")
-    grad = jax.grad(train.loss_fn, has_aux=True)
+    grad = jax.jit(jax.grad(train.loss_fn, has_aux=True), static_argnums=6)
     padded, terms = grad(params, x, eps, np.array([1.0, 1, 0, 0], "f"), 1.0, _lane(), PROGRAM)
     alone, own = grad(params, x[:2], eps[:2], np.ones(2, "f"), 1.0, _lane(), PROGRAM)
     # the same sums in float32, gradients of some tens at this sigma
@@ -319,49 +308,45 @@ def test_the_first_step_is_the_learning_rate_against_the_gradient():
 
 
 def test_a_learning_rate_of_zero_freezes_exactly_that_network():
-    both, encoder, decoder, none = [
-        _take(_train(lanes).params, 0)
-        for lanes in (
-            [_lane(encoder_learning_rate=a, decoder_learning_rate=b)] * 2
-            for a, b in ((0, 0), (0, 0.01), (0.01, 0), (0.01, 0.01))
-        )
-    ]
-    _assert_same(encoder["encoder"], both["encoder"])
-    _assert_same(decoder["decoder"], both["decoder"])
-    for moved, name in ((encoder, "decoder"), (decoder, "encoder"), (none, "encoder")):
-        for one, two in zip(*map(jax.tree.leaves, (moved[name], both[name])), strict=True):
-            assert np.all(one != two)
+    rates = [(0, 0), (0, 0.01), (0.01, 0), (0.01, 0.01)]
+    lanes = [_lane(encoder_learning_rate=a, decoder_learning_rate=b) for a, b in rates]
+    params = _train(lanes).params
+    for place, name in enumerate(("encoder", "decoder")):
+        for leaf in jax.tree.leaves(params[name]):
+            for lane, rate in enumerate(rates):
+                # Adam moves every single parameter, if it moves.
+                assert np.all((leaf[lane] != leaf[0]) == (rate[place] > 0))
 
 
-def test_data_initialisation_and_noise_are_shared_by_lanes_that_differ_in_numbers():
+def test_lanes_that_differ_in_numbers_share_data_and_initialisation():
     """Paired comparisons: sigma and noise_sigma leave the seed's streams alone."""
     frozen = {"encoder_learning_rate": 0, "decoder_learning_rate": 0}
-    one, two, loud, other = (
-        _take(out, i)
-        for lanes in [
-            [
-                _lane(sigma=0.5, **frozen),
-                _lane(sigma=0.1, **frozen),
-                _lane(noise_sigma=0.8, **frozen),
-                _lane(seed=1, **frozen),
-            ]
+    out = _train(
+        [
+            _lane(sigma=0.5, **frozen),
+            _lane(sigma=0.1, **frozen),
+            _lane(noise_sigma=0.8, **frozen),
+            _lane(seed=1, **frozen),
         ]
-        for out in [(lambda t: (t.params, t.data))(_train(lanes))]
-        for i in range(4)
     )
-    _assert_same(one, two)
-    _assert_same((one[0], one[1].t), (loud[0], loud[1].t))
-    assert np.all(one[1].x != loud[1].x)
-    assert not np.array_equal(one[1].t, other[1].t)  # the order of the same grid
-    _assert_same(np.sort(one[1].t), np.sort(other[1].t))
-    assert np.all(one[0]["encoder"]["mean"]["kernel"] != other[0]["encoder"]["mean"]["kernel"])
+    t, x, params = out.data.t, out.data.x, [_take(out.params, i) for i in range(4)]
+    _assert_same((t[0], x[0], params[0]), (t[1], x[1], params[1]))
+    _assert_same((t[0], params[0]), (t[2], params[2]))
+    assert np.all(x[0] != x[2])
+    assert not np.array_equal(t[0], t[3])  # the same grid in another order
+    _assert_same(np.sort(t[0]), np.sort(t[3]))
+    kernels = [p["encoder"]["mean"]["kernel"] for p in params]
+    assert np.all(kernels[0] != kernels[3])
 
 
 def test_training_improves_the_bound():
-    """All parts together: sign, rates, data. The loss of 300 steps of 0.01 falls by a quarter."""
-    program = dataclasses.replace(PROGRAM, num_epochs=100)
-    loss = _train([_lane(seed=s) for s in range(4)], program, log_every=10).metrics["loss"]
-    assert np.all(loss[:, -1] < 0.75 * loss[:, 0])
+    """All parts together: sign, rates, data. In 300 steps of 0.01 the loss falls by a quarter."""
+    for seed in range(4):
+        lane = _lane(seed=seed)
+        _, data, state, early = _run(lane, 5, PROGRAM)
+        state, _ = _single(PROGRAM)[1](state, data, lane, 90)
+        _, late = _single(PROGRAM)[1](state, data, lane, 5)
+        assert late["loss"] < 0.75 * early["loss"]
 
 
 # Chunks, rows and probes
@@ -447,16 +432,7 @@ def test_nothing_compiles_twice():
         compiled.clear()
         _train(lanes, program, log_every=3)
         _train([_lane(seed=7, sigma=0.1, beta=2.0), _lane(seed=3)], program, log_every=2)
-        equal = dataclasses.replace(
-            program,
-            vae=networks.VAE(
-                *dataclasses.astuple(VAE)[:0]
-                or (
-                    networks.Encoder(hidden_dim=4, hidden_layers=1),
-                    networks.Decoder(hidden_dim=4, hidden_layers=1),
-                )
-            ),
-        )
+        equal = dataclasses.replace(program, vae=copy.deepcopy(VAE))
         _train(lanes, equal, log_every=5)
         assert compiled == []
     finally:
@@ -483,9 +459,14 @@ DEFAULT_SIZE = train.Program(
 FIVE = [_lane(seed=s, sigma=sigma) for s, sigma in enumerate((0.5, 0.1, 0.2, 1.0, 0.3))]
 
 
+def train_five(devices):
+    """Trains in cells of two; also called on other numbers of devices, in other processes."""
+    return _train(FIVE, DEFAULT_SIZE, cell_width=2, devices=devices)
+
+
 @pytest.fixture(scope="module")
 def five():
-    return _train(FIVE, DEFAULT_SIZE, cell_width=2)
+    return train_five(jax.devices()[:1])
 
 
 @pytest.mark.parametrize("cell_width", [4, 8])
@@ -506,9 +487,9 @@ def test_a_lane_alone_is_the_lane_among_others(five, index):
 
 
 def test_more_lanes_and_another_order_keep_the_old_ones(five):
-    """As when seeds are added to a sweep, at width 4 from 3 lanes (width 3) on."""
+    """As when seeds are added to a sweep: a lane's neighbours, round and place are no matter."""
     order = [4, 0, 2]
-    some = _train([FIVE[i] for i in order], DEFAULT_SIZE, cell_width=4)
+    some = _train([FIVE[i] for i in order], DEFAULT_SIZE)
     _assert_same(some.params, _take(five.params, np.array(order)))
 
 
@@ -531,28 +512,18 @@ import sys
 import jax
 from tests import train_test
 assert jax.device_count() == int(sys.argv[1])
-print(train_test.digest(jax.devices()))
+print(train_test.digest(train_test.train_five(jax.devices())))
 """
 
 
-def digest(devices):
-    """Returns a hash of all that five lanes in cells of two give on these devices."""
-    out = train.train(
-        _stack(*FIVE),
-        DEFAULT_SIZE,
-        cell_width=2,
-        log_every=4,
-        probe=_probe,
-        probe_every=4,
-        on_chunk=lambda *_: None,
-        devices=devices,
-    )
+def digest(out):
+    """Returns a hash of every bit of a `Trained`."""
     leaves = jax.tree.leaves((out.params, out.data, out.metrics, out.probes))
     return hashlib.sha256(b"".join(leaf.tobytes() for leaf in leaves)).hexdigest()
 
 
-def test_the_number_of_devices_changes_no_bit():
-    """One, two and four devices (three rounds, two, one with three devices of the four)."""
+def test_the_number_of_devices_changes_no_bit(five):
+    """One device here, three rounds; two, with two rounds; one with three devices of four."""
     processes = [
         subprocess.Popen(
             [sys.executable, "-c", _ON_DEVICES, str(num)],
@@ -562,8 +533,8 @@ def test_the_number_of_devices_changes_no_bit():
             stderr=subprocess.PIPE,
             text=True,
         )
-        for num in (1, 2, 4)
+        for num in (2, 4)
     ]
     outputs = [process.communicate() for process in processes]
-    assert [process.returncode for process in processes] == [0, 0, 0], outputs
-    assert len({stdout for stdout, _ in outputs}) == 1
+    assert [process.returncode for process in processes] == [0, 0], outputs
+    assert [stdout.strip() for stdout, _ in outputs] == [digest(five)] * 2

@@ -1,0 +1,1 @@
+"""Questions asked of the library: a module each, with its claim and its command."""

@@ -1,0 +1,126 @@
+"""When does the posterior collapse, and what does a collapsed one look like?
+
+Claim: a collapsed model is stable exactly where sigma exceeds sigma_c, the root of the largest
+eigenvalue of the data's covariance, for any smooth decoder (a second variation of the ELBO; for
+linear decoders it is probabilistic PCA, Lucas et al. 2019, https://arxiv.org/abs/1911.02469). There
+the mean KL of a linear decoder is ln(sigma_c / sigma).
+
+    python -m experiments.posterior_collapse
+
+Each of 16 seeds follows sigma up from a trained model and down from a collapsed one, each step
+starting where the last one ended; sigma_c is that of the seed's own 200 points. The threshold is
+where the mean KL, followed from above 0.02 nats, would reach 0.
+"""
+
+import dataclasses
+
+import jax
+import numpy as np
+
+from configs import base
+from experiments import drawing
+from experiments.experiment import Experiment, main
+from spiral_vae import config as config_lib
+from spiral_vae import sweep, train, trained
+
+GEOMETRIES = {
+    "1.26 turns": {},
+    "0.83 turns, r rising slowly": {
+        "data.omega": 3 * np.pi,
+        "data.rdot": 1.0,
+        "data.noise_sigma": 0.1,
+        "data.u_start": 0.2,
+    },
+    "3 turns": {"data.omega": 6 * np.pi},
+    "1 turn, t uniform": {"data.omega": 2 * np.pi, "data.t_law": "uniform", "data.u_start": 0.0},
+}
+RATIOS = np.linspace(0.85, 1.06, 22)  # sigma / sigma_c
+SMALL = 0.02  # nats; below it a run is too slow to have settled
+_SETTING = {
+    "train.batch_size": 200,
+    "train.num_epochs": 3_000,
+    "objective.num_samples": 8,
+    "optimizer.schedule": "cosine",
+    "optimizer.encoder_learning_rate": 3e-3,
+    "optimizer.decoder_learning_rate": 3e-3,
+}
+
+
+def mean_kl(params, data, lane):
+    """Returns nothing but a place for the probe: this experiment looks at the end only."""
+    del params, data, lane
+    return {}
+
+
+def follow(group: sweep.Group, ratios: np.ndarray) -> np.ndarray:
+    """Returns the mean KL after each step of a path of sigma / sigma_c, [steps, seeds]."""
+    _, data = jax.jit(jax.vmap(lambda lane: train.init(lane, group.program)))(group.lanes)
+    critical = [np.linalg.eigvalsh(np.cov(x.T, bias=True))[-1] ** 0.5 for x in np.asarray(data.x)]
+    params, kls = None, []
+    for ratio in ratios:
+        likelihood = dataclasses.replace(group.lanes.likelihood, sigma=ratio * np.asarray(critical))
+        found = train.train(
+            dataclasses.replace(group.lanes, likelihood=likelihood),
+            group.program,
+            cell_width=8,
+            log_every=group.program.num_epochs,
+            probe=mean_kl,
+            probe_every=0,
+            on_chunk=lambda num_epochs, metrics: None,
+            params=params,
+        )
+        params = found.params
+        kls.append([_kl(group, found, i) for i in range(len(group.index))])
+    return np.asarray(kls)
+
+
+def _kl(group: sweep.Group, found: train.Trained, i: int) -> float:
+    lane = trained.lane((group.lanes, found.params, found.data), i)
+    model = trained.of_lane(lane[0], group.program, lane[1], lane[2])
+    mean, logvar = model.encode(model.x)
+    return float(np.mean(0.5 * (mean**2 + np.expm1(logvar) - logvar)))
+
+
+def threshold(ratios: np.ndarray, kl: np.ndarray) -> float:
+    """Returns sigma / sigma_c at which KL [S], over rising ratios, would reach 0.
+
+    The line through the last two points above SMALL is followed down in ln sigma.
+    """
+    last = np.flatnonzero(kl > SMALL)[-2:]
+    if len(last) < 2:
+        return np.nan
+    (x0, x1), (y0, y1) = np.log(ratios[last]), kl[last]
+    return float(np.exp(x1 - y1 * (x1 - x0) / (y1 - y0))) if y1 < y0 else np.nan
+
+
+def posterior_collapse(experiment: Experiment) -> None:
+    collapsed = experiment.sweep("collapsed", {"likelihood.sigma": 2.0}, [])
+    experiment.save(
+        drawing.posteriors(trained.load(collapsed.workdir)), collapsed.rows, "posteriors"
+    )
+    ratios = RATIOS[::7] if experiment.quick else RATIOS
+    curves, rows = {}, []
+    for name, geometry in GEOMETRIES.items():
+        config = base.get_config()
+        config.update_from_flattened_dict(_SETTING | geometry)
+        config.num_seeds = 2 if experiment.quick else 16
+        config.train.num_epochs = 20 if experiment.quick else config.train.num_epochs
+        _, lanes = config_lib.expand(config, [])
+        (group,) = sweep.groups(config, lanes)
+        up = follow(group, ratios)
+        down = follow(group, ratios[::-1])[::-1]
+        curves[name] = (-np.log(ratios), up, down)
+        for direction, kl in (("up", up), ("down", down)):
+            found = [threshold(ratios, column) for column in kl.T]
+            rows += [
+                {"geometry": name, "direction": direction, "seed": seed, "threshold": value}
+                for seed, value in enumerate(found)
+            ]
+            if np.isfinite(found).any():
+                low, median, high = np.nanquantile(found, [0.1, 0.5, 0.9])
+                print(f"{name}, {direction}: {median:.3f} sigma_c ({low:.3f} to {high:.3f})")
+    experiment.save(drawing.thresholds(curves), rows, "threshold")
+
+
+if __name__ == "__main__":
+    main(posterior_collapse)

@@ -1,0 +1,52 @@
+"""What does a wrong decoder sigma do?
+
+Claim (after the post): far below the noise the model overfits, near it it recovers the spiral, far
+above it the posterior collapses. The three runs of the post are drawn for one seed; a sweep over 25
+sigmas from 0.05 to 12 times the noise with 16 seeds each says where one regime becomes the other.
+
+    python -m experiments.sigma_series
+"""
+
+from experiments import drawing
+from experiments.experiment import Experiment, main
+from spiral_vae import ground_truth, trained
+
+_SETTING = {
+    "data.u_start": 0.05,
+    "train.num_epochs": 15_000,
+    "model.encoder.hidden_layers": 2,
+    "model.decoder.hidden_layers": 2,
+}
+_METRICS = ("kl_to_truth", "nll", "kl_to_prior", "inference_gap", "spearman")
+
+
+def sigma_series(experiment: Experiment) -> None:
+    post = experiment.sweep("post", _SETTING, ["likelihood.sigma=0.0001,0.2,2.0"], num_seeds=1)
+    models = {
+        f"$\\sigma$ = {row['likelihood.sigma']:g}: {row['verdict']}": trained.load(
+            post.workdir, row["lane"]
+        )
+        for row in post.rows
+        if row["seed"] == 0
+    }
+    experiment.save(drawing.models(models), post.rows, "post")
+
+    setting = {**_SETTING, "num_seeds": 16, "evaluate.every": 0.0}
+    axis = "likelihood.sigma=" + ("log(0.05,1,3)" if experiment.quick else "log(0.01,2.4,25)")
+    rows = experiment.sweep("sweep", setting, [axis]).rows
+    truth = ground_truth.process(trained.load(post.workdir).spec)
+    figure = drawing.bands(
+        rows,
+        x="sigma_ratio",
+        label=r"$\sigma$ / noise sigma",
+        metrics=_METRICS,
+        marks={
+            "right": 1.0,
+            r"$\sqrt{\lambda_1}$": truth.eigenvalues[0] ** 0.5 / truth.noise_sigma,
+        },
+    )
+    experiment.save(figure, rows, "sweep")
+
+
+if __name__ == "__main__":
+    main(sigma_series)

@@ -1,0 +1,92 @@
+"""Does a second turn make the latent ambiguous?
+
+The post says that the encoder cannot tell revolutions apart, as an angle is known modulo 2 pi only.
+Claim to the contrary: the radius tells them apart until the arms are closer than 4 to 5 noise
+sigmas. Up to there exact posteriors have one mode and a failure is one of optimisation; beyond,
+the share of points with a second mode and with it the price of a Gaussian q rise.
+
+    python -m experiments.turns
+
+The spacing of the arms is 2 pi rdot / omega: 12.5, 6.25, 4.2, 3.1, 2.1 and 1.6 noise sigmas.
+"""
+
+import math
+
+import numpy as np
+
+from experiments import drawing
+from experiments.experiment import Experiment, main
+from spiral_vae import ground_truth, inference, mixture
+from spiral_vae.spiral import Spiral
+
+TURNS = (1, 2, 3, 4, 6, 8)
+SECOND_MODE = 0.05  # mass that makes a posterior count as bimodal
+NUM_POINTS = 400
+
+
+def ambiguity(turns: int) -> dict[str, float]:
+    """Returns the share of bimodal exact posteriors and the price of the best Gaussian, nats.
+
+    Both are of the true process: its decoder m(z) = f(F^-1(Phi(z))) and sigma = noise sigma.
+    """
+    spec = Spiral(omega=2 * math.pi * turns, rdot=2.5, noise_sigma=0.2, u_start=0.0, u_stop=1.0)
+    process = ground_truth.process(spec)
+    decode = ground_truth.true_decoder(spec)
+    rng = np.random.default_rng(0)
+    z = rng.standard_normal((NUM_POINTS, 1))
+    x = decode(z) + 0.2 * rng.standard_normal((NUM_POINTS, 2))
+    rules = ground_truth.model_rules(decode, 0.2, 1, reach=2.0)
+    log_evidence, _ = rules.log_density(x)
+    best = inference.best_gaussian(x, z, np.full_like(z, -4.0), decode, 0.2, rules.fine)
+    posterior = mixture.log_posterior(x, process.rules.fine)
+    weight = np.exp(process.rules.fine.log_weight)
+    bimodal = [_second_mode(np.exp(row), weight) > SECOND_MODE for row in posterior]
+    return {
+        "turns": turns,
+        "spacing": 2.5 / (turns * 0.2),
+        "bimodal": float(np.mean(bimodal)),
+        "approximation_gap_of_truth": float(np.mean(log_evidence - best.elbo)),
+    }
+
+
+def _second_mode(density: np.ndarray, weight: np.ndarray) -> float:
+    """Returns the mass of the second mode: nodes are split where the density has its minima."""
+    inner = density[1:-1]
+    minima = np.flatnonzero((inner < density[:-2]) & (inner <= density[2:])) + 1
+    masses = [part.sum() for part in np.split(density * weight, minima)]
+    return sorted(masses)[-2] if len(masses) > 1 else 0.0
+
+
+def turns(experiment: Experiment) -> None:
+    setting = {
+        "num_seeds": 16,
+        "data.u_start": 0.0,
+        "data.num_points": 1000,
+        "train.num_epochs": 8_000,
+        "optimizer.schedule": "cosine",
+        "optimizer.encoder_learning_rate": 3e-3,
+        "optimizer.decoder_learning_rate": 3e-3,
+        "model.encoder.hidden_layers": 2,
+        "model.decoder.hidden_layers": 2,
+        "model.encoder.hidden_dim": 64,
+        "model.decoder.hidden_dim": 64,
+        "evaluate.every": 0.0,
+    }
+    values = ",".join(repr(2 * math.pi * n) for n in TURNS)
+    rows = experiment.sweep("sweep", setting, [f"data.omega={values}"], data__num_points=100).rows
+    exact = {n: ambiguity(n) for n in TURNS}
+    rows = [row | exact[round(row["data.omega"] / (2 * math.pi))] for row in rows]
+    experiment.save(drawing.turns(rows), rows)
+    for n in TURNS:
+        own = [row for row in rows if row["turns"] == n]
+        found = np.mean([abs(row["spearman"]) > 0.98 for row in own])
+        gap = np.median([row["approximation_gap"] for row in own])
+        print(
+            f"{n} turns, spacing {own[0]['spacing']:.2f}: bimodal {own[0]['bimodal']:.0%}, "
+            f"gap of the truth {own[0]['approximation_gap_of_truth']:.3f}, of the model {gap:.3f}, "
+            f"found {found:.0%}"
+        )
+
+
+if __name__ == "__main__":
+    main(turns)
