@@ -38,8 +38,8 @@ RATIOS = np.linspace(0.85, 1.06, 22)  # sigma / sigma_c
 SMALL = 0.02  # nats; below it a run is too slow to have settled
 _SETTING = {
     "train.batch_size": 200,
-    "train.num_epochs": 3_000,
-    "objective.num_samples": 8,
+    "train.num_epochs": 2_000,
+    "objective.num_samples": 4,
     "optimizer.schedule": "cosine",
     "optimizer.encoder_learning_rate": 3e-3,
     "optimizer.decoder_learning_rate": 3e-3,
