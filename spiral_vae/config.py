@@ -134,6 +134,7 @@ _NOT_SWEPT = {
     "num_seeds": "set config.num_seeds; every point of the sweep gets all seeds",
     "sweep": "repeat --sweep for more axes",
     "cell_width": "it says how lanes are computed and is one for all of them",
+    "train.log_every": "all lanes are logged at the same epochs",
     "evaluate.every": "all lanes are evaluated at the same epochs",
 }
 

@@ -1,6 +1,6 @@
 """Figures of runs and of exact answers: numpy arrays in, `Figure` out, files by `save` alone.
 
-This is the only module that needs matplotlib. Figures are made without pyplot, so none is kept
+The only module of the package that needs matplotlib. Figures are made without pyplot, so none is kept
 alive behind the caller's back. A value that is not finite (a lane that failed) is not drawn.
 """
 
@@ -35,6 +35,7 @@ _STYLE = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.axisbelow": True,
+    "legend.markerscale": 2,
     "lines.linewidth": 1.5,
     "lines.markersize": 4,
     "svg.hashsalt": "spiral_vae",  # else ids in the SVG are random
@@ -167,7 +168,7 @@ def progress(
     _along_training(order, epoch, np.abs(spearman))
     order.set(title="Order of the latent", ylabel=r"|Spearman's $\rho$|", ylim=(-0.03, 1.03))
     _along_training(prior, epoch, kl_to_prior)
-    prior.set(title="KL to the prior", ylabel="KL to the prior, nats")
+    prior.set(title="KL to the prior", ylabel=r"KL$(q(z|x)\,\|\,p(z))$, nats")
     _along_training(gap, epoch, inference_gap)
     gap.set(title="Inference gap", ylabel=r"$\log p(x) - $ELBO, nats per point")
     return shared_legend(figure)
@@ -310,7 +311,7 @@ def gaps(*, t: np.ndarray, approximation: np.ndarray, amortisation: np.ndarray) 
             linewidth=0.5,
             label=f"{name}, mean {mean:.2g} nats",
         )
-        separate.plot(t[rows], _log_scaled(separate, part), ".-", color=colour, linewidth=0.5)
+        separate.plot(t[rows], _log_scaled(separate, part), ".", color=colour)
         bottom = bottom + part
     stacked.set(title="Inference gap = sum of both", xlabel="true $t$", ylabel="nats per point")
     separate.set(title="Each, log scale", xlabel="true $t$", ylabel="nats per point")
@@ -342,9 +343,12 @@ def calibration(
     reached = bdtr(np.arange(len(rank) + 1), len(rank), 1 / bins)
     low, high = np.searchsorted(reached, [0.025, 0.975])
     left.axhspan(low, high, color=DATA, alpha=0.35, linewidth=0, label="95 % of uniform ranks")
-    left.hist(rank, bins, range=(0, 1), histtype="step", color=ENCODER, label="encoder")
-    left.set(title="Rank of the true z", xlabel="rank in draws of $q(z|x)$", ylabel="count per bin")
-    left.set(xlim=(0, 1), box_aspect=1)
+    counts, edges = np.histogram(rank, bins, (0, 1))
+    left.stairs(counts, edges, baseline=None, color=ENCODER, linewidth=1.5, label="encoder")
+    left.set(
+        title="Rank of the true $z$", xlabel="rank in draws of $q(z|x)$", ylabel="count per bin"
+    )
+    left.set(xlim=(0, 1), ylim=(0, 1.1 * max(high, *counts, 1)), box_aspect=1)
 
     right.plot([0, 1], [0, 1], color=TRUTH, linewidth=1, linestyle="--", label="calibrated")
     right.plot(coverage_nominal, coverage, ".-", color=ENCODER)
@@ -428,13 +432,13 @@ def _along_training(
                 epoch, low, high, color=MODEL, alpha=0.25, linewidth=0, label="10-90 % of lanes"
             )
     # Most happens early. A log axis has no 0, so there it is linear up to the first epoch after.
-    positive = epoch[epoch > 0]
-    if len(positive):
-        if len(positive) == len(epoch):
-            axes.set(xscale="log", xlim=(epoch[0] / 1.2, epoch[-1] * 1.2))
+    first, last = epoch[epoch > 0].min(initial=epoch[-1]), epoch[-1]
+    if last >= 10 * first > 0:
+        if epoch[0] > 0:
+            axes.set(xscale="log", xlim=(first / 1.2, last * 1.2))
         else:
-            axes.set_xscale("symlog", linthresh=positive[0], linscale=0.3)
-            axes.set_xlim(0, epoch[-1] * 1.2)
+            axes.set_xscale("symlog", linthresh=first, linscale=0.3)
+            axes.set_xlim(0, last * 1.2)
     axes.set_xlabel("epoch")
     return low, high
 
@@ -442,8 +446,9 @@ def _along_training(
 def _show_bulk(axes: Axes, epoch: np.ndarray, low: np.ndarray, high: np.ndarray) -> None:
     """Chooses a scale of y, in nats, for what is drawn between low and high, each [rows].
 
-    An untrained decoder with a small sigma starts at 1e8 nats. If that is a short spike, it may
-    leave the top of a linear axis; if most of the way down takes long, the axis is symlog.
+    An untrained decoder with a small sigma starts at 1e8 nats. A short spike may leave the top of
+    a linear axis; where the way down takes long, the axis is log, or symlog if there are losses
+    below 0.
     """
     some = np.isfinite(high) & (epoch > 0)
     if not some.any():
@@ -451,13 +456,16 @@ def _show_bulk(axes: Axes, epoch: np.ndarray, low: np.ndarray, high: np.ndarray)
     epoch, low, high = epoch[some], low[some], high[some]
     even = np.geomspace(epoch[0], epoch[-1], 200)  # even on the axis, unlike the rows
     rows = np.searchsorted(epoch, even).clip(max=len(epoch) - 1)
-    bottom, top, peak = low.min(), np.percentile(high[rows], 95), high.max()
+    bottom, top, peak = low.min(), np.percentile(high[rows], 75), high.max()
     margin = 0.05 * (top - bottom) or 1.0
-    if top - bottom > 1e3:
-        axes.set_yscale("symlog", linthresh=1)
-    elif peak - top > 40 * margin:
-        axes.set_ylim(bottom - margin, top + margin)
-        axes.set_title(f"{axes.get_title()}\n(starts beyond, peak {peak:.1e})")
+    if top - bottom > 1e3 and bottom > 0:
+        axes.set_yscale("log")
+    elif top - bottom > 1e3:
+        axes.set_yscale("symlog", linthresh=10)
+        axes.set_ylim(2 * bottom - 10, 2 * peak)  # matplotlib would mirror the decades below 0
+    elif peak - top > 400 * margin:
+        axes.set_ylim(bottom - margin, top + 4 * margin)
+        axes.set_title(f"{axes.get_title()}\n(starts off scale, peak {peak:.1e})")
 
 
 def _posterior_panel(

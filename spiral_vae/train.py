@@ -3,7 +3,7 @@
 A run is a lane. Everything up to `train_chunk` is written for one lane; `train` puts lanes side by
 side: `cell_width` of them are vmapped together (a cell), one cell sits on every device of the
 mesh by `shard_map` (a round), and the host goes through the rounds. So the compiled program of a
-cell is the same wherever it runs, and with it the bits of a result.
+cell is the same wherever it runs, and with it the bits of a result, on two devices or more.
 """
 
 import dataclasses
@@ -219,7 +219,7 @@ def train_chunk(
 
     zeros = {name: jnp.zeros(()) for name in ("loss", "reconstruction", "kl")}
     state, total = jax.lax.fori_loop(0, num_epochs, body, (state, zeros))
-    return state, jax.tree.map(lambda value: value / num_epochs, total)
+    return state, jax.tree.map(lambda value: value / jnp.maximum(num_epochs, 1), total)
 
 
 Probe = Callable[[networks.Params, Data, Lane], dict[str, jax.Array]]
@@ -269,7 +269,8 @@ def train(
     width = min(cell_width, max(2, num_lanes))
     devices = list(devices or jax.devices())
     if jax.process_count() == 1:  # with several processes each needs a part in every round
-        devices = devices[: math.ceil(num_lanes / width)]
+        # Two at least, if there are: for a mesh of one, XLA fuses in another way and rounds so.
+        devices = devices[: max(2, math.ceil(num_lanes / width))]
     mesh = jax.make_mesh(
         (len(devices),), ("lane",), axis_types=(jax.sharding.AxisType.Auto,), devices=devices
     )
@@ -278,12 +279,14 @@ def train(
     probe_ends = _probe_ends(ends, probe_every)
 
     def train_round(lanes: Lane, params: networks.Params | None, num_lanes: int) -> tuple:
+        busy = np.arange(len(devices)) * width < num_lanes  # the others have padding alone
         state, data = init_fn(lanes)
         if params is not None:
             state = dataclasses.replace(state, params=params)
         rows, probes, epoch = [], [], 0
         for end in ends:
-            state, metrics = chunk_fn(state, data, lanes, end - epoch)
+            num_epochs = _place(np.int32(end - epoch) * busy, sharding)
+            state, metrics = chunk_fn(state, data, lanes, num_epochs)
             rows.append(jax.tree.map(lambda leaf: leaf[:num_lanes], _fetch(metrics)))
             on_chunk((end - epoch) * num_lanes, rows[-1])
             if end in probe_ends:
@@ -318,17 +321,21 @@ def train(
 def _compile(program: Program, probe: Probe, mesh: jax.sharding.Mesh) -> tuple[Callable, ...]:
     """Returns init, train_chunk and probe for lanes that lie on the mesh, each jitted once."""
 
-    def on_mesh(function: Callable, in_axes: tuple[int | None, ...], **jit_args: Any) -> Callable:
-        specs = tuple(PartitionSpec() if axis is None else _LANES for axis in in_axes)
-        cell = jax.vmap(function, in_axes=in_axes)
+    def on_mesh(cell: Callable, num_args: int, **jit_args: Any) -> Callable:
         # check_vma: the loops start from constants, which the check would want marked as varying.
-        sharded = jax.shard_map(cell, mesh=mesh, in_specs=specs, out_specs=_LANES, check_vma=False)
+        sharded = jax.shard_map(
+            cell, mesh=mesh, in_specs=(_LANES,) * num_args, out_specs=_LANES, check_vma=False
+        )
         return jax.jit(sharded, **jit_args)
 
+    def train_cell(state: State, data: Data, lanes: Lane, num_epochs: jax.Array) -> tuple:
+        one = functools.partial(train_chunk, num_epochs=num_epochs[0], program=program)
+        return jax.vmap(one)(state, data, lanes)
+
     return (
-        on_mesh(functools.partial(init, program=program), (0,)),
-        on_mesh(functools.partial(train_chunk, program=program), (0, 0, 0, None), donate_argnums=0),
-        on_mesh(probe, (0, 0, 0)),
+        on_mesh(jax.vmap(functools.partial(init, program=program)), 1),
+        on_mesh(train_cell, 4, donate_argnums=0),
+        on_mesh(jax.vmap(probe), 3),
     )
 
 
