@@ -1,7 +1,7 @@
 """Figures of runs and of exact answers: numpy arrays in, `Figure` out, files by `save` alone.
 
-The only module of the package that needs matplotlib. Figures are made without pyplot, so none is kept
-alive behind the caller's back. A value that is not finite (a lane that failed) is not drawn.
+The only module of the package that needs matplotlib. Figures are made without pyplot, so none is
+kept alive behind the caller's back. A value that is not finite (a lane that failed) is not drawn.
 """
 
 import os

@@ -73,7 +73,7 @@ def _finish(
 ) -> list[dict[str, Any]]:
     """Judges and draws what was trained, writes it all and returns the rows of summary.csv."""
     _write_training(path, groups, trained)
-    found = _evaluate(groups, trained, rows)
+    found = evaluate_lanes(groups, trained, rows)
     results.write_csv(path / "summary.csv", found)
     dataset.write(path)
     _draw(path / "figures", groups, trained, found)
@@ -185,7 +185,8 @@ def _params_by_name(groups, trained, order) -> dict[str, np.ndarray]:
     return arrays
 
 
-def _model(group: Group, one: train.Trained, i: int) -> Model:
+def model_of(group: Group, one: train.Trained, i: int) -> Model:
+    """Returns the i-th lane of a trained group."""
     numbers, params, data = (
         trained_lib.lane(tree, i) for tree in (group.lanes, one.params, one.data)
     )
@@ -204,10 +205,16 @@ def status(one: train.Trained, i: int) -> str:
     return "ok" if finite else f"not finite by epoch {one.epoch[-1]}"
 
 
-def _evaluate(
+def evaluate_lanes(
     groups: Sequence[Group], trained: Sequence[train.Trained], rows: Sequence[dict[str, Any]]
 ) -> list[dict[str, Any]]:
-    """Returns the rows of summary.csv; a lane that failed has its status and nothing more."""
+    """Returns the rows of summary.csv; a lane that failed has its status and nothing more.
+
+    Args:
+      groups: of the sweep.
+      trained: what each group gave.
+      rows: the seed and the swept fields of each lane, in the order of the sweep.
+    """
     places = [
         (group, one, i, int(number))
         for group, one in zip(groups, trained, strict=True)
@@ -218,7 +225,7 @@ def _evaluate(
         group, one, i, number = place
         row = {"lane": number, **rows[number], "status": status(one, i)}
         if row["status"] == "ok":
-            metrics = trained_lib.judge(_model(group, one, i)).metrics
+            metrics = trained_lib.judge(model_of(group, one, i)).metrics
             row |= {"verdict": evaluate.verdict(metrics), **metrics}
         return number, row
 
@@ -249,5 +256,5 @@ def _draw(
         plotting.save(plotting.progress(epoch=one.probe_epoch, **one.probes), folder, "progress")
     sound = [i for i, number in enumerate(group.index) if rows[number]["status"] == "ok"]
     if sound:
-        model = _model(group, one, sound[0])
+        model = model_of(group, one, sound[0])
         figures.draw_lane(folder, model, trained_lib.judge(model, gap_points=FIGURE_GAPS))

@@ -1,0 +1,1 @@
+"""Speed and memory, each figure by one command."""
