@@ -150,4 +150,5 @@ def _reconstruction(axes: Axes, title: str, model: Model) -> None:
     axes.plot(*model.x.T, ".", color=DATA, label="data")
     axes.plot(*model.decode(mean).T, ".", color=MODEL, label="reconstruction")
     axes.plot(*curve.T, color=TRUTH, label="noise-free spiral")
-    axes.set(title=title, xlabel="$x_1$", aspect="equal")
+    plotting.data_space(axes, curve - 0.6, curve + 0.6)  # the same for all lanes of a process
+    axes.set_title(title)

@@ -61,8 +61,8 @@ def turns(experiment: Experiment) -> None:
     setting = {
         "num_seeds": 16,
         "data.u_start": 0.0,
-        "data.num_points": 1000,
-        "train.num_epochs": 8_000,
+        "data.num_points": 400,
+        "train.num_epochs": 4_000,
         "optimizer.schedule": "cosine",
         "optimizer.encoder_learning_rate": 3e-3,
         "optimizer.decoder_learning_rate": 3e-3,

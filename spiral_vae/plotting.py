@@ -95,7 +95,7 @@ def basic_run(
     right.plot(*curve.T, color=TRUTH, linewidth=1)
     right.set_title("Generated, with noise")
     for axes in (middle, right):
-        _plane(axes, x, reconstruction, samples, curve)
+        data_space(axes, x, reconstruction, samples, curve)
     right.set_ylabel("")
     return shared_legend(figure)
 
@@ -266,7 +266,7 @@ def posterior(
     plane.plot(*x.T, ".", color=DATA, label="data")
     plane.plot(*curve.T, color=TRUTH, linewidth=1, label="noise-free spiral")
     plane.set_title("Chosen points")
-    _plane(plane, x, points, curve)
+    data_space(plane, x, points, curve)
     circle = {"boxstyle": "circle,pad=0.2", "facecolor": "white", "edgecolor": TRUTH}
     for i, (point, *densities) in enumerate(zip(points, exact, encoder, best, strict=True)):
         if np.isfinite(point).all():
@@ -388,7 +388,7 @@ def shared_legend(figure: Figure) -> Figure:
     return figure
 
 
-def _plane(axes: Axes, *points: np.ndarray) -> None:
+def data_space(axes: Axes, *points: np.ndarray) -> None:
     """Gives axes of data space the same scale and a square that holds points, each [n, 2]."""
     points = np.concatenate(points)
     points = points[np.isfinite(points).all(axis=1)]
