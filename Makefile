@@ -16,4 +16,6 @@ benchmarks:
 	$(PYTHON) -m benchmarks.evaluation
 
 experiments:
-	$(PYTHON) -m experiments.run all
+	set -e; for name in basic_run sigma_series posterior_collapse turns; do \
+	  $(PYTHON) -m experiments.$$name; \
+	done

@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import datetime
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -63,7 +64,9 @@ def main(function: Callable[[Experiment], None]) -> None:
     parser = argparse.ArgumentParser(description=function.__globals__["__doc__"].splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="a tiny size, to see that it works")
     parser.add_argument("--folder", type=Path, default=Path("docs/results"), help="of the results")
-    parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of the workdirs")
+    parser.add_argument("--runs", type=Path, help="of the workdirs; a dated one by default")
     flags = parser.parse_args()
-    jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)))
-    function(Experiment(name, flags.folder, flags.runs, flags.quick))
+    jax.config.update("jax_num_cpu_devices", max(2, len(os.sched_getaffinity(0))))
+    stamp = datetime.datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+    runs = flags.runs or Path("runs") / f"experiments_{stamp}"
+    function(Experiment(name, flags.folder, runs, flags.quick))

@@ -1,0 +1,87 @@
+"""What several tests share: the command line as a process, and one whole run of it."""
+
+import dataclasses
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+TIMEOUT = 300  # seconds; a process that hangs must not hang the tests
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A finished process and where it should have written."""
+
+    code: int
+    stdout: str
+    stderr: str
+    workdir: Path
+
+
+@pytest.fixture(scope="session")
+def main(tmp_path_factory):
+    """Returns a function that starts `python -m spiral_vae.main` in the background.
+
+    What it returns waits for the end and gives the `Run`. All processes have two devices, unless
+    told otherwise, and share a compilation cache that starts empty.
+    """
+    cache = tmp_path_factory.mktemp("compiled")
+    started = []
+
+    def start(*args, workdir, **env):
+        command = [sys.executable, "-m", "spiral_vae.main", *args, f"--workdir={workdir}"]
+        settings = {
+            "JAX_PLATFORMS": "cpu",
+            "JAX_NUM_CPU_DEVICES": "2",
+            "JAX_COMPILATION_CACHE_DIR": str(cache),
+            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
+        }
+        process = subprocess.Popen(
+            command,
+            env=os.environ | settings | env,
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        started.append(process)
+
+        def wait():
+            stdout, stderr = process.communicate(timeout=TIMEOUT)
+            return Run(process.returncode, stdout, stderr, Path(workdir))
+
+        return wait
+
+    yield start
+    for process in started:
+        if process.poll() is None:
+            process.kill()
+            process.communicate()
+
+
+@pytest.fixture(scope="session")
+def whole_run_args():
+    """2 sigmas x 2 seeds on 2 devices x 3 lanes: the second device has one lane and padding."""
+    return (
+        "--config.cell_width=3",
+        "--config.train.num_epochs=40",
+        "--config.train.log_every=10",
+        "--config.evaluate.every=0.5",
+        "--config.num_seeds=2",
+        "--config.data.num_points=50",
+        "--config.train.batch_size=20",
+        "--config.model.encoder.hidden_dim=5",
+        "--sweep=likelihood.sigma=0.1,0.2",
+    )
+
+
+@pytest.fixture(scope="session")
+def whole_run(main, whole_run_args, tmp_path_factory):
+    """A small run with everything in it."""
+    run = main(*whole_run_args, workdir=tmp_path_factory.mktemp("whole") / "new" / "run")()
+    assert (run.code, run.stderr) == (0, "")  # no warning, and no bar where there is no terminal
+    return run

@@ -1,0 +1,70 @@
+"""Several processes that share a sweep: the same bits as one, one writer, one end for all."""
+
+import csv
+import socket
+
+import numpy as np
+
+
+def _free_port():
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        return server.getsockname()[1]
+
+
+def _pair(main, workdir, *args):
+    """Returns the runs of two processes with a device each."""
+    port = _free_port()
+    waits = [
+        main(
+            *args,
+            f"--coordinator=127.0.0.1:{port}",
+            "--num_processes=2",
+            f"--process_id={number}",
+            workdir=workdir,
+            JAX_NUM_CPU_DEVICES="1",
+        )
+        for number in (0, 1)
+    ]
+    return [wait() for wait in waits]
+
+
+def _printed(run):
+    """Returns what a run printed, without the news of JAX's transport from C++."""
+    return [line for line in run.stdout.splitlines() if not line.startswith("[Gloo]")]
+
+
+def test_two_processes_give_the_bits_of_one(main, whole_run, whole_run_args, tmp_path):
+    one = whole_run
+    first, second = _pair(main, tmp_path, *whole_run_args)
+    assert (one.code, first.code, second.code) == (0, 0, 0), first.stderr + second.stderr
+    plan = "4 lanes (likelihood.sigma: 2, seeds: 2) in 1 group, 2 devices (cpu)"
+    assert _printed(one)[0] == _printed(first)[0] == plan
+    assert not _printed(second)  # the first alone reports and writes
+    names = [
+        {str(p.relative_to(run.workdir)) for p in run.workdir.rglob("*") if "events" not in p.name}
+        for run in (one, first)
+    ]
+    assert names[0] == names[1]
+    summary = (one.workdir / "summary.csv").read_bytes()
+    assert (first.workdir / "summary.csv").read_bytes() == summary
+    rows = list(csv.DictReader(summary.decode().splitlines()))
+    assert [(row["seed"], row["likelihood.sigma"]) for row in rows] == [
+        (str(seed), str(sigma)) for sigma in (0.1, 0.2) for seed in range(2)
+    ]
+    for name in ("params.npz", "metrics/training.npz", "metrics/probes.npz"):
+        with np.load(one.workdir / name) as a, np.load(first.workdir / name) as b:
+            assert set(a) == set(b)
+            for key in a:
+                np.testing.assert_array_equal(a[key], b[key], err_msg=f"{name}: {key}")
+
+
+def test_all_processes_stop_when_the_workdir_is_in_use(main, tmp_path):
+    (tmp_path / "kept").write_text("kept")
+    first, second = _pair(main, tmp_path)
+    assert (first.code, second.code) == (2, 2)
+    error = f"error: --workdir: {tmp_path} holds files already; give a new or an empty folder"
+    assert error in first.stderr.splitlines()
+    for run in (first, second):
+        assert not _printed(run) and "Traceback" not in run.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["kept"]

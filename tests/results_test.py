@@ -1,0 +1,206 @@
+"""The workdir: files whole or not at all, names of parameters, cells, and fresh folders."""
+
+import csv
+import datetime
+import json
+import os
+
+import numpy as np
+import pytest
+
+from spiral_vae import results
+
+WRITERS = [
+    (results.write_text, "text.txt", "new"),
+    (results.write_npz, "arrays.npz", {"a": np.arange(3)}),
+    (results.write_csv, "table.csv", [{"lane": 0}]),
+]
+
+
+@pytest.mark.parametrize(("write", "name", "content"), WRITERS)
+@pytest.mark.parametrize("broken", ["replace", "fsync"])
+def test_a_failure_leaves_the_old_file_and_no_other(
+    tmp_path, monkeypatch, write, name, content, broken
+):
+    def fail(*args):
+        raise OSError("disk full")
+
+    (tmp_path / name).write_text("old")
+    monkeypatch.setattr(os, broken, fail)
+    with pytest.raises(OSError, match="disk full"):
+        write(tmp_path / name, content)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert (tmp_path / name).read_text() == "old"
+
+
+def test_a_failure_while_writing_leaves_nothing(tmp_path):
+    class Broken:
+        def __array__(self, *args, **kwargs):
+            raise ValueError("no array")
+
+    with pytest.raises(ValueError, match="no array"):
+        results.write_npz(tmp_path / "a.npz", {"good": np.zeros(2), "bad": Broken()})
+    assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("write", "name", "content"), WRITERS)
+def test_a_file_is_replaced_as_a_whole(tmp_path, write, name, content):
+    (tmp_path / name).write_text("old " * 1000)
+    write(tmp_path / name, content)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert "old" not in (tmp_path / name).read_text(errors="replace")
+
+
+def test_arrays_come_back_as_they_were(tmp_path):
+    arrays = {
+        "encoder/hidden_0/kernel": np.linspace(0, 1, 6, dtype=np.float32).reshape(1, 2, 3),
+        "epoch": np.asarray([10, 20]),
+    }
+    results.write_npz(tmp_path / "a.npz", arrays)
+    with np.load(tmp_path / "a.npz") as found:
+        assert set(found) == set(arrays)
+        for name, value in arrays.items():
+            np.testing.assert_array_equal(found[name], value)
+            assert found[name].dtype == value.dtype
+
+
+NESTED = {
+    "encoder": {"hidden_0": {"kernel": np.ones((2, 3)), "bias": np.zeros(3)}},
+    "decoder": {"mean": {"kernel": np.full((3, 2), 2.0)}},
+}
+
+
+def test_params_have_one_name_a_leaf():
+    flat = results.flat_params(NESTED)
+    assert {name: value.sum() for name, value in flat.items()} == {
+        "encoder/hidden_0/kernel": 6,
+        "encoder/hidden_0/bias": 0,
+        "decoder/mean/kernel": 12,
+    }
+
+
+def test_nested_params_undoes_flat_params():
+    again = results.nested_params(results.flat_params(NESTED))
+    assert str(again) == str(NESTED)  # nesting, order and values
+    flat = results.flat_params(NESTED)
+    assert str(results.flat_params(results.nested_params(flat))) == str(flat)
+
+
+@pytest.mark.parametrize(
+    ("value", "cell"),
+    [
+        (np.nan, ""),
+        (np.float32("nan"), ""),
+        (0.1, "0.1"),
+        (1 / 3, "0.3333333333333333"),  # in full, so that reading gives the same bits
+        (np.float64(1e-30), "1e-30"),
+        (np.float32(0.1), "0.10000000149011612"),
+        (-np.inf, "-inf"),
+        (3, "3"),
+        (np.int64(3), "3"),
+        (True, "True"),
+        (np.bool_(False), "False"),
+        ("a, b", '"a, b"'),
+        (2**32 - 1, "4294967295"),
+    ],
+)
+def test_cells_of_the_table(tmp_path, value, cell):
+    results.write_csv(tmp_path / "a.csv", [{"lane": 7, "name": value}])
+    assert (tmp_path / "a.csv").read_text() == f"lane,name\n7,{cell}\n"
+
+
+def test_a_row_without_a_column_has_an_empty_cell(tmp_path):
+    rows = [{"lane": 0, "status": "failed"}, {"lane": 1, "status": "ok", "nll": 1.5}, {"lane": 2}]
+    results.write_csv(tmp_path / "a.csv", rows)
+    with open(tmp_path / "a.csv", newline="") as file:
+        found = list(csv.reader(file))
+    assert found == [
+        ["lane", "status", "nll"],
+        ["0", "failed", ""],
+        ["1", "ok", "1.5"],
+        ["2", "", ""],
+    ]
+
+
+class _Clock(datetime.datetime):
+    @classmethod
+    def now(cls, tz=None):
+        return cls(2024, 2, 3, 4, 5, 6, tzinfo=tz)
+
+
+def test_the_default_workdir_is_dated_and_numbered_on_collision(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(datetime, "datetime", _Clock)
+    names = [str(results.create(None)) for _ in range(3)]
+    stamp = "runs/2024-02-03_04-05-06"
+    assert names == [stamp, f"{stamp}_2", f"{stamp}_3"]
+    for name in names:
+        assert {path.name for path in (tmp_path / name).iterdir()} == {"metrics", "figures"}
+
+
+@pytest.mark.parametrize("name", ["new", "new/deeper", "empty"])
+def test_a_new_or_empty_folder_is_taken(tmp_path, name):
+    (tmp_path / "empty").mkdir()
+    path = results.create(str(tmp_path / name))
+    assert path == tmp_path / name
+    assert {p.name for p in path.iterdir()} == {"metrics", "figures"}
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("full", "full holds files already; give a new or an empty folder"),
+        ("file", "file is not a folder; give a new or an empty folder"),
+        ("file/inside", "file/inside can't be made: "),
+        pytest.param(
+            "x" * 300,
+            "can't be made: ",
+            marks=pytest.mark.xfail(raises=OSError, reason="Path.exists raises", strict=True),
+        ),
+    ],
+)
+def test_other_workdirs_are_refused(tmp_path, name, words):
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "a").write_text("kept")
+    (tmp_path / "file").write_text("kept")
+    with pytest.raises(results.WorkdirError) as caught:
+        results.create(str(tmp_path / name))
+    assert str(caught.value).startswith("--workdir: ") and words in str(caught.value)
+    assert {str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*")} == {
+        "full",
+        "full/a",
+        "file",
+    }
+
+
+def test_the_environment_holds_what_a_repetition_needs(tmp_path, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["main.py", "--config.seed=3"])
+    results.write_environment(tmp_path / "environment.json")
+    found = json.loads((tmp_path / "environment.json").read_text())
+    assert found["command"] == ["main.py", "--config.seed=3"]
+    assert found["versions"]["numpy"] == np.__version__
+    time = datetime.datetime.fromisoformat(found["time"])
+    assert abs((datetime.datetime.now(datetime.UTC) - time).total_seconds()) < 60
+
+
+@pytest.mark.parametrize(("described", "wanted"), [("abc-dirty\n", "abc-dirty"), (None, None)])
+def test_the_commit_is_what_git_says_if_there_is_git(monkeypatch, described, wanted):
+    def git(command, **kwargs):
+        if described is None:
+            raise FileNotFoundError("git")
+        return results.subprocess.CompletedProcess(command, 0, stdout=described)
+
+    monkeypatch.setattr(results.subprocess, "run", git)
+    assert results._git_commit() == wanted
+
+
+def test_tensorboard_gets_the_first_lanes_and_no_nan(tmp_path):
+    pytest.importorskip("tensorboardX")
+    loss = np.ones((10, 3))
+    loss[1, 1:] = np.nan
+    lanes = list(range(5, 15))
+    results.write_tensorboard(tmp_path, np.asarray([10, 20, 30]), {"loss": loss}, lanes)
+    wanted = [f"lane_{lane:04d}" for lane in range(5, 5 + results.TENSORBOARD_LANES)]
+    assert sorted(path.name for path in tmp_path.iterdir()) == wanted
+    counts = [next((tmp_path / name).iterdir()).read_bytes().count(b"loss") for name in wanted]
+    assert counts == [3, 1, *[3] * (len(wanted) - 2)]
