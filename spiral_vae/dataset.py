@@ -54,8 +54,11 @@ def write(workdir: Path) -> None:
     except ImportError:
         return
     partial = workdir / f".{NAME}"
-    load(workdir).to_netcdf(partial, engine="h5netcdf", invalid_netcdf=False)
-    partial.replace(workdir / NAME)
+    try:
+        load(workdir).to_netcdf(partial, engine="h5netcdf", invalid_netcdf=False)
+        partial.replace(workdir / NAME)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def _typed(cells: list[str]) -> np.ndarray:

@@ -80,7 +80,8 @@ def _draw_density(
     points = np.stack(np.meshgrid(grid_x, grid_y), axis=-1).reshape(-1, 2)
     # Seen through pixels: a density finer than they are would fall between them.
     pixel = 0.5 * (offset[1] - offset[0])
-    model = ground_truth.model_rules(decode, np.hypot(sigma, pixel), latent_dim).fine
+    rules = ground_truth.model_rules(decode, np.hypot(sigma, pixel), latent_dim)
+    model = rules.fine if latent_dim == 1 else rules.coarse  # fine enough to look at
     nodes = process.rules.fine
     true = dataclasses.replace(nodes, sigma=np.hypot(nodes.sigma, pixel))
     truth, learned = (

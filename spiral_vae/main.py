@@ -65,20 +65,22 @@ def _configure_jax() -> None:
         base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
         jax.config.update("jax_compilation_cache_dir", str(base / "spiral_vae"))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
-    if _COORDINATOR.value is not None or _DISTRIBUTED.value:
-        _join_processes()
-
-
-def _join_processes() -> None:
-    """Makes this process one of several that share a sweep."""
     given = (_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
-    if not _DISTRIBUTED.value and None in given:
+    if _DISTRIBUTED.value or given != (None, None, None):
+        _join_processes(*given)
+
+
+def _join_processes(
+    coordinator: str | None, num_processes: int | None, process_id: int | None
+) -> None:
+    """Makes this process one of several that share a sweep."""
+    if not _DISTRIBUTED.value and None in (coordinator, num_processes, process_id):
         raise config_lib.ConfigError(
-            "--coordinator: --num_processes and --process_id must be given with it"
+            "--coordinator, --num_processes, --process_id: must be given together"
         )
     try:
         jax.distributed.initialize(
-            *(() if _DISTRIBUTED.value else given), heartbeat_timeout_seconds=HEARTBEAT_TIMEOUT
+            coordinator, num_processes, process_id, heartbeat_timeout_seconds=HEARTBEAT_TIMEOUT
         )
     except (RuntimeError, ValueError) as error:
         raise config_lib.ConfigError(f"--coordinator, --distributed: {error}") from error

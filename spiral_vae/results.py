@@ -44,10 +44,10 @@ def create(workdir: str | None) -> Path:
         path = next(p for p in _numbered(Path("runs") / stamp) if not p.exists())
     else:
         path = Path(workdir)
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        found = "holds files already" if path.is_dir() else "is not a folder"
-        raise WorkdirError(f"--workdir: {path} {found}; give a new or an empty folder")
     try:
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            found = "holds files already" if path.is_dir() else "is not a folder"
+            raise WorkdirError(f"--workdir: {path} {found}; give a new or an empty folder")
         for folder in ("metrics", "figures"):
             (path / folder).mkdir(parents=True)
     except OSError as error:

@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import dataclasses
+import functools
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -138,6 +139,7 @@ def _train(config: ConfigDict, groups: Sequence[Group], *, quiet: bool) -> list[
         ]
 
 
+@functools.cache  # one function a program, as it is part of what is compiled
 def probe_fn(program: train.Program) -> train.Probe:
     """Returns the probe of lanes of this program."""
 
@@ -154,12 +156,15 @@ def _write_training(path: Path, groups: Sequence[Group], trained: Sequence[train
         ("training", [t.epoch for t in trained], [t.metrics for t in trained]),
         ("probes", [t.probe_epoch for t in trained], [t.probes for t in trained]),
     ):
-        longest = max(epochs, key=len)
+        every = np.unique(np.concatenate(epochs))
         arrays = {
-            key: np.concatenate([_padded(m[key], len(longest)) for m in metrics])[order]
+            key: np.concatenate(
+                [_placed(m[key], epoch, every) for epoch, m in zip(epochs, metrics, strict=True)]
+            )[order]
             for key in metrics[0]
+            if all(key in one for one in metrics)  # two latents have fewer probes
         }
-        results.write_npz(path / "metrics" / f"{name}.npz", {"epoch": longest, **arrays})
+        results.write_npz(path / "metrics" / f"{name}.npz", {"epoch": every, **arrays})
     for group, one in zip(groups, trained, strict=True):
         results.write_tensorboard(
             path / "metrics" / "tensorboard", one.epoch, one.metrics, list(group.index)
@@ -167,9 +172,11 @@ def _write_training(path: Path, groups: Sequence[Group], trained: Sequence[train
     results.write_npz(path / "params.npz", _params_by_name(groups, trained, order))
 
 
-def _padded(values: np.ndarray, num: int) -> np.ndarray:
-    """Returns [lanes, rows] with nan up to `num` rows: groups may train for other lengths."""
-    return np.pad(values, ((0, 0), (0, num - values.shape[1])), constant_values=np.nan)
+def _placed(values: np.ndarray, epoch: np.ndarray, every: np.ndarray) -> np.ndarray:
+    """Returns [lanes, rows] at `epoch` among all epochs of the sweep, nan at the others."""
+    placed = np.full((len(values), len(every)), np.nan, values.dtype)
+    placed[:, np.searchsorted(every, epoch)] = values
+    return placed
 
 
 def _params_by_name(groups, trained, order) -> dict[str, np.ndarray]:

@@ -92,7 +92,6 @@ def test_two_axes_of_strings_and_numbers_and_a_failed_lane(tmp_path):
         xarray.testing.assert_identical(stored.load(), found)
 
 
-@pytest.mark.xfail(reason="write leaves .results.nc behind", strict=True)
 def test_a_failure_leaves_nothing_behind(tmp_path, monkeypatch, whole_run):
     workdir = tmp_path / "copy"
     shutil.copytree(whole_run.workdir, workdir)

@@ -111,7 +111,6 @@ def test_rows_belong_to_the_params_and_curves_of_their_lane(groups, lane):
     assert lane // 4 in near // 4  # of the lanes with its sigma
 
 
-@pytest.mark.xfail(reason="the epochs of one group are written for all", strict=True)
 @pytest.mark.parametrize("swap", [False, True])
 def test_a_sweep_of_lengths_labels_its_curves_with_the_right_epochs(tmp_path, swap):
     """Groups of 5 and 8 epochs, logged every 2, probed after half of each: [3, 5] and [4, 8]."""
