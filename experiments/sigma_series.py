@@ -21,7 +21,8 @@ _METRICS = ("kl_to_truth", "nll", "kl_to_prior", "inference_gap", "spearman")
 
 
 def sigma_series(experiment: Experiment) -> None:
-    post = experiment.sweep("post", _SETTING, ["likelihood.sigma=0.0001,0.2,2.0"], num_seeds=1)
+    sigmas = "0.01,0.2,2.0" if experiment.quick else "0.0001,0.2,2.0"
+    post = experiment.sweep("post", _SETTING, [f"likelihood.sigma={sigmas}"], num_seeds=1)
     models = {
         f"$\\sigma$ = {row['likelihood.sigma']:g}: {row['verdict']}": trained.load(
             post.workdir, row["lane"]
@@ -32,7 +33,7 @@ def sigma_series(experiment: Experiment) -> None:
     experiment.save(drawing.models(models), post.rows, "post")
 
     setting = {**_SETTING, "num_seeds": 16, "evaluate.every": 0.0}
-    axis = "likelihood.sigma=" + ("log(0.05,1,3)" if experiment.quick else "log(0.01,2.4,25)")
+    axis = "likelihood.sigma=" + ("log(0.1,1,2)" if experiment.quick else "log(0.01,2.4,25)")
     rows = experiment.sweep("sweep", setting, [axis]).rows
     truth = ground_truth.process(trained.load(post.workdir).spec)
     figure = drawing.bands(

@@ -21,10 +21,10 @@ from spiral_vae.spiral import Spiral
 
 TURNS = (1, 2, 3, 4, 6, 8)
 SECOND_MODE = 0.05  # mass that makes a posterior count as bimodal
-NUM_POINTS = 400
+NUM_POINTS = 400  # draws that the share and the price are means over
 
 
-def ambiguity(turns: int) -> dict[str, float]:
+def ambiguity(turns: int, num_points: int = NUM_POINTS) -> dict[str, float]:
     """Returns the share of bimodal exact posteriors and the price of the best Gaussian, nats.
 
     Both are of the true process: its decoder m(z) = f(F^-1(Phi(z))) and sigma = noise sigma.
@@ -33,8 +33,8 @@ def ambiguity(turns: int) -> dict[str, float]:
     process = ground_truth.process(spec)
     decode = ground_truth.true_decoder(spec)
     rng = np.random.default_rng(0)
-    z = rng.standard_normal((NUM_POINTS, 1))
-    x = decode(z) + 0.2 * rng.standard_normal((NUM_POINTS, 2))
+    z = rng.standard_normal((num_points, 1))
+    x = decode(z) + 0.2 * rng.standard_normal((num_points, 2))
     rules = ground_truth.model_rules(decode, 0.2, 1, reach=2.0)
     log_evidence, _ = rules.log_density(x)
     best = inference.best_gaussian(x, z, np.full_like(z, -4.0), decode, 0.2, rules.fine)
@@ -72,12 +72,13 @@ def turns(experiment: Experiment) -> None:
         "model.decoder.hidden_dim": 64,
         "evaluate.every": 0.0,
     }
-    values = ",".join(repr(2 * math.pi * n) for n in TURNS)
+    numbers = TURNS[:2] if experiment.quick else TURNS
+    values = ",".join(repr(2 * math.pi * n) for n in numbers)
     rows = experiment.sweep("sweep", setting, [f"data.omega={values}"], data__num_points=100).rows
-    exact = {n: ambiguity(n) for n in TURNS}
+    exact = {n: ambiguity(n, 30 if experiment.quick else NUM_POINTS) for n in numbers}
     rows = [row | exact[round(row["data.omega"] / (2 * math.pi))] for row in rows]
     experiment.save(drawing.turns(rows), rows)
-    for n in TURNS:
+    for n in numbers:
         own = [row for row in rows if row["turns"] == n]
         found = np.mean([abs(row["spearman"]) > 0.98 for row in own])
         gap = np.median([row["approximation_gap"] for row in own])
