@@ -61,7 +61,7 @@ def bands(
     figure = plotting.new_figure(6.4)
     panels = figure.subplots(2, -(-len(metrics) // 2)).flat
     places = np.unique([row[x] for row in rows])
-    for axes, metric in zip(panels, metrics, strict=False):
+    for metric, axes in zip(metrics, panels, strict=False):
         values = [
             [abs(row[metric]) for row in rows if row[x] == place and row["status"] == "ok"]
             for place in places

@@ -1,6 +1,7 @@
 """The results of a workdir as one labelled xarray Dataset; needs the `sweep` extra."""
 
 import csv
+import importlib.util
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -48,10 +49,7 @@ def load(workdir: str | Path) -> "xarray.Dataset":
 
 def write(workdir: Path) -> None:
     """Writes results.nc into a workdir, if the `sweep` extra is installed."""
-    try:
-        import h5netcdf  # noqa: F401
-        import xarray  # noqa: F401
-    except ImportError:
+    if not all(importlib.util.find_spec(name) for name in ("xarray", "h5netcdf", "h5py")):
         return
     partial = workdir / f".{NAME}"
     try:

@@ -90,7 +90,7 @@ def _on_first(function: Callable[[], Result]) -> Result | None:
     if jax.process_index() == 0:
         try:
             result = function()
-        except Exception as raised:
+        except Exception as raised:  # whatever it is, the others must not wait for ever
             error = raised
     if jax.process_count() > 1:
         failed = bool(multihost_utils.broadcast_one_to_all(np.bool_(error is not None)))
