@@ -54,8 +54,9 @@ def main(argv: list[str]) -> None:
 
 def _configure_jax() -> None:
     """Sets what a run wants of JAX, where the environment does not say otherwise."""
-    # absl would show JAX's news about the backends that it looks for.
-    logging.getLogger("jax").setLevel(logging.WARNING)
+    # absl would show their news: which backends are looked for, that a font list is built.
+    for name in ("jax", "matplotlib"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     # On CPU every core is a device of its own; other platforms ignore this. At least two even on
     # one core, as results have the same bits on any number of devices from two on.
     if "JAX_NUM_CPU_DEVICES" not in os.environ:
