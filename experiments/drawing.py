@@ -128,9 +128,8 @@ def thresholds(curves: Mapping[str, tuple[np.ndarray, np.ndarray, np.ndarray]]) 
       curves: name -> (ln(sigma_c / sigma) [S], KL swept up [S, seeds], swept down [S, seeds]).
     """
     figure = plotting.new_figure(6.4)
-    for axes, (name, (place, up, down)) in zip(
-        figure.subplots(2, 2).flat, curves.items(), strict=True
-    ):
+    panels = figure.subplots(-(-len(curves) // 2), 2, squeeze=False).flat
+    for (name, (place, up, down)), axes in zip(curves.items(), panels, strict=False):
         for values, colour, label in (
             (up, MODEL, "sigma rising, from a trained model"),
             (down, ENCODER, "sigma falling, from a collapsed one"),

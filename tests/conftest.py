@@ -23,26 +23,32 @@ class Run:
 
 
 @pytest.fixture(scope="session")
-def main(tmp_path_factory):
+def environment(tmp_path_factory):
+    """Variables for processes: two CPU devices, and compiled code that all tests share."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    return os.environ | {
+        "JAX_PLATFORMS": "cpu",
+        "JAX_NUM_CPU_DEVICES": "2",
+        "JAX_COMPILATION_CACHE_DIR": str(shared / "compiled"),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
+    }
+
+
+@pytest.fixture(scope="session")
+def main(environment):
     """Returns a function that starts `python -m spiral_vae.main` in the background.
 
     What it returns waits for the end and gives the `Run`. All processes have two devices, unless
     told otherwise, and share a compilation cache that starts empty.
     """
-    cache = tmp_path_factory.mktemp("compiled")
     started = []
 
     def start(*args, workdir, **env):
         command = [sys.executable, "-m", "spiral_vae.main", *args, f"--workdir={workdir}"]
-        settings = {
-            "JAX_PLATFORMS": "cpu",
-            "JAX_NUM_CPU_DEVICES": "2",
-            "JAX_COMPILATION_CACHE_DIR": str(cache),
-            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
-        }
         process = subprocess.Popen(
             command,
-            env=os.environ | settings | env,
+            env=environment | env,
             cwd=ROOT,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -18,11 +18,13 @@ RESULTS = {
 
 
 @pytest.mark.parametrize("name", RESULTS)
-def test_quick_size(name, tmp_path):
+def test_quick_size(name, environment, tmp_path):
     command = [sys.executable, "-W", "error", "-m", f"experiments.{name}", "--quick"]
     folders = [f"--folder={tmp_path / 'results'}", f"--runs={tmp_path / 'runs'}"]
     root = Path(__file__).parents[1]
-    done = subprocess.run([*command, *folders], cwd=root, capture_output=True, text=True)
+    done = subprocess.run(
+        [*command, *folders], cwd=root, env=environment, capture_output=True, text=True
+    )
     assert (done.returncode, done.stderr) == (0, "")
     found = {path.name for path in (tmp_path / "results").iterdir()}
     expected = {f"{part}.{kind}" for part in RESULTS[name] for kind in ("csv", "png", "svg")}
