@@ -110,6 +110,7 @@ def evaluate(
         "inference_gap": np.mean(log_evidence - bound.elbo),
         "residual_ratio": np.mean(bound.residual) / (x.shape[1] * sigma**2),
         **_latent_metrics(t, mean, logvar, spec),
+        "reconstruction_to_truth": _distance_to_truth(np.asarray(decode(mean)), truth),
         **_curve_metrics(decode, mean.shape[1], truth),
     }
     gaps = calibration = None
@@ -204,6 +205,12 @@ def _latent_metrics(t, mean, logvar, spec) -> dict[str, float]:
         rank = special.ndtr(np.copysign(1.0, correlation) * mean[:, 0])
         metrics["map_error"] = np.sqrt(np.mean((rank - true_rank) ** 2))
     return metrics
+
+
+def _distance_to_truth(points: np.ndarray, truth: Process) -> float:
+    """Returns the RMS distance of points [N, 2] to the true curve, in noise_sigma."""
+    distance, _ = spatial.cKDTree(truth.rules.fine.mean).query(points)
+    return np.sqrt(np.mean(distance**2)) / truth.noise_sigma
 
 
 def _curve_metrics(decode: Curve, latent_dim: int, truth: Process) -> dict[str, float]:
