@@ -9,6 +9,7 @@ that all values must keep.
 import math
 
 import ml_collections
+from ml_collections.config_dict import placeholder
 
 
 def get_config() -> ml_collections.ConfigDict:
@@ -30,6 +31,10 @@ def get_config() -> ml_collections.ConfigDict:
     data.omega = 2.8 * math.pi  # angle per unit t, rad; any
     data.rdot = 2.5  # radius per unit t; not 0
     data.noise_sigma = 0.2  # standard deviation of the noise, each dimension; > 0
+    data.noise_sigma_x = placeholder(float)  # > 0; of the first axis alone, empty: noise_sigma
+    data.noise_sigma_y = placeholder(float)  # > 0; of the second axis alone, empty: noise_sigma
+    data.noise_slope = 0.0  # growth of both per unit t, >= 0: the noise at t = 0 is as above
+    data.noise_angle = 0.0  # rotation of the two axes of the noise, rad; any
     data.t_law = "sqrt"  # 'sqrt': t = sqrt(u), even along the curve | 'uniform': t = u
     data.u_start = 0.01  # 0 <= u_start < u_stop <= 1
     data.u_stop = 1.0
@@ -45,11 +50,28 @@ def get_config() -> ml_collections.ConfigDict:
     model.decoder.hidden_layers = 1
 
     config.likelihood = likelihood = ml_collections.ConfigDict()
-    likelihood.kind = "fixed"  # 'fixed': sigma is given
-    likelihood.sigma = 0.2  # standard deviation (not variance) of p(x|z), > 0
+    # 'fixed': sigma is given | 'closed_form': the mean residual | 'learned': by gradient |
+    # 'geco': from a tolerance | 'per_dimension' | 'full_covariance' | 'heteroscedastic': sigma(z)
+    likelihood.kind = "fixed"
+    likelihood.sigma = 0.2  # standard deviation (not variance) of p(x|z), or where it starts; > 0
+    # Of closed_form, per_dimension and full_covariance: over the 'full_data' of an epoch | the
+    # 'batch' | a 'moving_average' of batches; the latter two kinds also 'learned'.
+    likelihood.estimator = "full_data"
+    likelihood.averaging = 0.05  # weight of the newest batch in a moving average, (0, 1]
+    likelihood.learning_rate = 1e-3  # of a learned log sigma, >= 0
+    # 'geco': root mean square error a dimension that is aimed at, > 0; empty: it is found.
+    likelihood.kappa = placeholder(float)
+    likelihood.geco_rate = 0.01  # of log lambda a step, for a relative excess of 1; > 0
+    likelihood.geco_averaging = 0.99  # weight of the past in the average of the excess, [0, 1)
+    # 'heteroscedastic': 'none' | 'beta_nll' | 'faithful' | 'warmup' | 'student_t' | 'variational'
+    likelihood.stabiliser = "none"
+    likelihood.beta_nll = 0.5  # 'beta_nll': the gradient is weighted by var^beta_nll, [0, 1]
+    likelihood.warmup = 0.5  # 'warmup': fraction of the training with one sigma, [0, 1]
+    likelihood.floor = 0.0  # 'heteroscedastic': least standard deviation, >= 0
+    likelihood.weight_decay = 0.0  # 'heteroscedastic': of the variance head, >= 0
 
     config.objective = objective = ml_collections.ConfigDict()
-    objective.kind = "elbo"  # 'elbo'
+    objective.kind = "elbo"  # 'elbo' | 'iwae': the log of the mean of num_samples weights
     objective.beta = 1.0  # weight of the KL, >= 0; 1 is the ELBO
     objective.num_samples = 1  # samples of z per point and step, >= 1
     # Fraction of the training over which the KL's weight rises linearly from 0 to beta; 0 .. 0.9,

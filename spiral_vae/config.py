@@ -43,8 +43,11 @@ class _Rule:
     type: type
     allowed: str  # completes the sentence 'must be ...'
     holds: Callable[[Any], bool] = lambda value: True
+    empty: bool = False  # whether the field may have no value
 
     def accepts(self, value: Any) -> bool:
+        if value is None:
+            return self.empty
         # To Python a bool is an int, to a user it isn't.
         typed = isinstance(value, self.type) and isinstance(value, bool) == (self.type is bool)
         return typed and self.holds(value)
@@ -62,6 +65,10 @@ def _finite(allowed: str, holds: Callable[[float], bool] = lambda value: True) -
     return _Rule(float, allowed, lambda value: math.isfinite(value) and holds(value))
 
 
+def _optional(rule: _Rule) -> _Rule:
+    return dataclasses.replace(rule, allowed=f"{rule.allowed}, or empty", empty=True)
+
+
 def _choice(*options: str) -> _Rule:
     return _Rule(str, " or ".join(map(repr, options)), lambda value: value in options)
 
@@ -71,6 +78,7 @@ _STRINGS = _Rule(tuple, "a tuple of strings", lambda axes: all(isinstance(a, str
 _FINITE = _finite("a finite number")
 _NONZERO = _finite("a finite number other than 0", lambda value: value != 0)
 _POSITIVE = _finite("a finite number > 0", lambda value: value > 0)
+_SHARE = _finite("a number in (0, 1]", lambda value: 0 < value <= 1)
 _NOT_NEGATIVE = _finite("a finite number >= 0", lambda value: value >= 0)
 
 _RULES = {
@@ -82,6 +90,10 @@ _RULES = {
     "data.omega": _FINITE,
     "data.rdot": _NONZERO,
     "data.noise_sigma": _POSITIVE,
+    "data.noise_sigma_x": _optional(_POSITIVE),
+    "data.noise_sigma_y": _optional(_POSITIVE),
+    "data.noise_slope": _NOT_NEGATIVE,
+    "data.noise_angle": _FINITE,
     "data.t_law": _choice(*spiral.T_LAWS),
     "data.u_start": _number(0, 1),
     "data.u_stop": _number(0, 1),
@@ -93,6 +105,17 @@ _RULES = {
     "model.decoder.hidden_layers": _integer(1, 2**8),
     "likelihood.kind": _choice(*likelihood.KINDS),
     "likelihood.sigma": _POSITIVE,
+    "likelihood.estimator": _choice(*likelihood.ESTIMATORS),
+    "likelihood.averaging": _SHARE,
+    "likelihood.learning_rate": _NOT_NEGATIVE,
+    "likelihood.kappa": _optional(_POSITIVE),
+    "likelihood.geco_rate": _POSITIVE,
+    "likelihood.geco_averaging": _finite("a number in [0, 1)", lambda value: 0 <= value < 1),
+    "likelihood.stabiliser": _choice(*likelihood.STABILISERS),
+    "likelihood.beta_nll": _number(0, 1),
+    "likelihood.warmup": _number(0, 1),
+    "likelihood.floor": _NOT_NEGATIVE,
+    "likelihood.weight_decay": _NOT_NEGATIVE,
     "objective.kind": _choice(*objectives.KINDS),
     "objective.beta": _NOT_NEGATIVE,
     "objective.num_samples": _integer(1, 10**5),
@@ -101,7 +124,7 @@ _RULES = {
     "optimizer.decoder_learning_rate": _NOT_NEGATIVE,
     "optimizer.schedule": _choice(*train.SCHEDULES),
     "optimizer.decay_every": _integer(1),
-    "optimizer.decay_factor": _finite("a number in (0, 1]", lambda value: 0 < value <= 1),
+    "optimizer.decay_factor": _SHARE,
     "optimizer.warmup": _number(0, 0.9),
     "train.num_epochs": _integer(1),
     "train.batch_size": _integer(1),
@@ -121,6 +144,29 @@ _COMBINATIONS = (
         ("train.batch_size", "data.num_points"),
         lambda batch_size, num_points: batch_size <= num_points,
         "train.batch_size must be <= data.num_points",
+    ),
+    (
+        ("likelihood.kind", "likelihood.estimator"),
+        lambda kind, estimator: kind != "closed_form" or estimator != "learned",
+        "likelihood.estimator must not be 'learned' for closed_form; that is the kind 'learned'",
+    ),
+    (
+        ("likelihood.kind", "likelihood.kappa"),
+        lambda kind, kappa: kind == "geco" or kappa is None,
+        "likelihood.kappa must be empty unless likelihood.kind is 'geco'",
+    ),
+    *(
+        (
+            ("likelihood.kind", f"likelihood.{name}"),
+            lambda kind, value, neutral=neutral: kind == "heteroscedastic" or value == neutral,
+            f"likelihood.{name} must be {neutral!r} unless likelihood.kind is 'heteroscedastic'",
+        )
+        for name, neutral in (("stabiliser", "none"), ("floor", 0.0), ("weight_decay", 0.0))
+    ),
+    (
+        ("likelihood.floor", "data.rdot"),
+        lambda floor, rdot: floor < abs(rdot),
+        "likelihood.floor must be < the spread of the data, |data.rdot|",
     ),
     (
         ("seed", "num_seeds"),
@@ -201,10 +247,11 @@ def _unknown(path: str, known: Mapping[str, Any]) -> str:
     return f"{path}: no such field; {hint}"
 
 
-def _find(path: str, fields: Fields) -> Any:
-    """Returns the value of a field; raises ConfigError if there is none of that name."""
+def _type(path: str, fields: Fields) -> type:
+    """Returns the type of a field; raises ConfigError if there is none of that name."""
     if path in fields:
-        return fields[path]
+        # An empty field has no type of its own.
+        return _RULES[path].type if fields[path] is None else type(fields[path])
     if inside := [field for field in fields if field.startswith(f"{path}.")]:
         raise ConfigError(f"{path}: a section, not a field; it has {', '.join(inside)}")
     raise ConfigError(_unknown(path, fields))
@@ -239,17 +286,17 @@ def _parse_axis(text: str, fields: Fields) -> Axis:
     path, equals, listed = (part.strip() for part in text.partition("="))
     if not equals:
         raise ConfigError(f"sweep {text!r}: must be FIELD=VALUE,VALUE,...")
-    field = _find(path, fields)
+    type_ = _type(path, fields)
     if path in _NOT_SWEPT:
         raise ConfigError(f"{path}: can't be swept; {_NOT_SWEPT[path]}")
-    if type(field) not in _PARSERS:
-        raise ConfigError(f"{path}: a {type(field).__name__} can't be swept")
+    if type_ not in _PARSERS:
+        raise ConfigError(f"{path}: a {type_.__name__} can't be swept")
     if not listed:
         raise ConfigError(f"{path}: the sweep has no values")
     if spread := re.fullmatch(r"(lin|log)\((.*)\)", listed):
-        values = _range(path, *spread.groups(), type(field))
+        values = _range(path, *spread.groups(), type_)
     else:
-        values = [_parse(path, item.strip(), type(field)) for item in listed.split(",")]
+        values = [_parse(path, item.strip(), type_) for item in listed.split(",")]
     for value in values:
         if isinstance(value, float) and not math.isfinite(value):
             raise ConfigError(f"{path}: {value} can't be swept, must be finite")
@@ -359,11 +406,10 @@ def from_json(text: str, template: ConfigDict) -> ConfigDict:
     config = copy.deepcopy(template)
     known = _flatten(template)
     for path, value in _flatten(stored).items():
-        found = _find(path, known)
+        wanted = _type(path, known).__name__
         try:
             config.update_from_flattened_dict({path: value})
         except (TypeError, ValueError):
-            wanted = type(found).__name__
             raise ConfigError(f"{path}: the stored {value!r} is not of type {wanted}") from None
     return config
 
@@ -433,7 +479,7 @@ def _config_flags(args: Sequence[str]) -> Iterator[tuple[str | None, str | None,
 
 def _check_override(path: str, text: str | None, value: str | None, fields: Fields) -> None:
     """Raises ConfigError if the field doesn't exist or the value isn't of its type."""
-    type_ = type(_find(path, fields))
+    type_ = _type(path, fields)
     given = text if type_ is bool else value  # a boolean never takes the next argument
     if given is not None and type_ in _PARSERS:
         _parse(path, given, type_)

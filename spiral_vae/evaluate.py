@@ -12,9 +12,12 @@ import numpy as np
 from scipy import spatial, special, stats
 
 from spiral_vae import ground_truth, inference, mixture, networks, spiral
+from spiral_vae import observation as observation_lib
 from spiral_vae.ground_truth import Process
 from spiral_vae.inference import Encode
-from spiral_vae.mixture import Curve
+from spiral_vae.likelihood import Likelihood
+from spiral_vae.mixture import Mixture
+from spiral_vae.observation import Observe
 from spiral_vae.spiral import Spiral
 
 RECOVERED_KL = 0.06  # nats; a recovered model is nearer to the truth than this
@@ -23,6 +26,7 @@ COLLAPSED_KL = 0.01  # nats; q(z|x) is the prior
 OVERFITTED_GAP = 0.5  # nats by which the training points are likelier than new ones
 OVERCONFIDENT_EXCESS = 0.5  # nats of I_q(x; z) above I*(x; t)
 MAX_POINTS = 2_000  # of the training set that pairwise and per-point metrics look at
+_FAR = 20.0  # nats of log p(z), z about 6
 NUM_DRAWS = 2_000  # of the simulation-based calibration
 
 
@@ -59,8 +63,7 @@ class Report:
 
 def evaluate(
     encode: Encode,
-    decode: Curve,
-    sigma: float,
+    observe: Observe,
     *,
     spec: Spiral,
     t: np.ndarray,
@@ -71,8 +74,7 @@ def evaluate(
 
     Args:
       encode: x [N, 2] -> (mean, logvar) of q(z|x), [N, L] each.
-      decode: z [N, L] -> mean of p(x|z), [N, 2].
-      sigma: standard deviation of p(x|z).
+      observe: z [N, L] -> p(x|z); `observation.around` makes it from a mean and a sigma.
       spec: the true process.
       t: the true latent of the training points, [n].
       x: the training points, [n, 2].
@@ -86,15 +88,15 @@ def evaluate(
     t, x = np.asarray(t, np.float64)[thin], np.asarray(x, np.float64)[thin]
     mean, logvar = (np.asarray(a, np.float64) for a in encode(x))
     truth = ground_truth.process(spec)
-    reach = float(np.max(spatial.distance.cdist(x, decode(np.zeros((1, mean.shape[1]))))))
-    rules = ground_truth.model_rules(decode, sigma, mean.shape[1], reach)
+    centre = observe(np.zeros((1, mean.shape[1]))).mean
+    reach = float(np.max(spatial.distance.cdist(x, centre)))
+    rules = ground_truth.model_rules(observe, mean.shape[1], reach)
 
     nll = ground_truth.cross_entropy(truth, rules)
     log_evidence, _ = rules.log_density(x)
-    bound = inference.elbo(x, mean, logvar, decode, sigma)
+    bound = inference.elbo(x, mean, logvar, observe)
     metrics = {
-        "sigma": sigma,
-        "sigma_ratio": sigma / truth.noise_sigma,
+        **_sigma_metrics(rules.fine, truth),
         "elbo": np.mean(bound.elbo),
         "reconstruction": np.mean(bound.reconstruction),
         "kl_to_prior": np.mean(bound.kl),
@@ -108,15 +110,15 @@ def evaluate(
         "train_log_evidence": np.mean(log_evidence),
         "overfit_gap": np.mean(log_evidence) + nll.value,
         "inference_gap": np.mean(log_evidence - bound.elbo),
-        "residual_ratio": np.mean(bound.residual) / (x.shape[1] * sigma**2),
+        "residual_ratio": np.mean(bound.residual) / x.shape[1],
         **_latent_metrics(t, mean, logvar, spec),
-        "reconstruction_to_truth": _distance_to_truth(np.asarray(decode(mean)), truth),
-        **_curve_metrics(decode, mean.shape[1], truth),
+        "reconstruction_to_truth": _distance_to_truth(observe(mean).mean, truth),
+        **_curve_metrics(observe, mean.shape[1], truth),
     }
     gaps = calibration = None
     if mean.shape[1] == 1:
         some = np.linspace(0, len(t) - 1, min(len(t), gap_points)).round().astype(int)
-        best = inference.best_gaussian(x[some], mean[some], logvar[some], decode, sigma, rules.fine)
+        best = inference.best_gaussian(x[some], mean[some], logvar[some], observe, rules.fine)
         gaps = Gaps(
             t=t[some],
             x=x[some],
@@ -124,7 +126,7 @@ def evaluate(
             amortisation=best.elbo - bound.elbo[some],
             best=best,
         )
-        calibration = _calibration(encode, decode, sigma, truth, spec, metrics["spearman"])
+        calibration = _calibration(encode, observe, spec, metrics["spearman"])
         information, aggregate_kl = inference.aggregate(mean, logvar)
         metrics |= {
             "approximation_gap": np.mean(gaps.approximation),
@@ -157,30 +159,47 @@ def verdict(metrics: dict[str, float]) -> str:
     return "recovered" if metrics["recovered"] else "inaccurate"
 
 
-def model_of(vae: networks.VAE, params: networks.Params) -> tuple[Encode, Curve]:
-    """Returns a VAE's encoder and decoder as float64 functions of batches."""
-    params = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), params)
+def model_of(
+    vae: networks.VAE, likelihood: Likelihood, params: networks.Params
+) -> tuple[Encode, Observe]:
+    """Returns a VAE's encoder and p(x|z) as float64 functions of batches.
+
+    Args:
+      vae: the networks.
+      likelihood: of one lane.
+      params: of encoder, decoder and likelihood, with what the latter carried.
+    """
+    params, likelihood = jax.tree.map(
+        lambda leaf: np.asarray(leaf, np.float64), (params, likelihood)
+    )
 
     def on_batch(function: Callable) -> Callable:
         def call(batch: np.ndarray):
             size = len(batch)
             with jax.enable_x64(True):
-                out = function(params, mixture.pad(batch, mixture.bucket(size)))
+                out = function(params, likelihood, mixture.pad(batch, mixture.bucket(size)))
                 return jax.tree.map(lambda leaf: np.asarray(leaf)[:size], out)
 
         return call
 
-    return on_batch(_jit_encode(vae)), on_batch(_jit_decode(vae))
+    return on_batch(_jit_encode(vae)), on_batch(_jit_observe(vae))
 
 
 @functools.cache
 def _jit_encode(vae: networks.VAE) -> Callable:
-    return jax.jit(jax.vmap(vae.encode, in_axes=(None, 0)))
+    def encode(params, likelihood, x):
+        del likelihood
+        return vae.encode(params, x)
+
+    return jax.jit(jax.vmap(encode, in_axes=(None, None, 0)))
 
 
 @functools.cache
-def _jit_decode(vae: networks.VAE) -> Callable:
-    return jax.jit(jax.vmap(vae.decode, in_axes=(None, 0)))
+def _jit_observe(vae: networks.VAE) -> Callable:
+    def observe(params, likelihood, z):
+        return likelihood.observation(params["likelihood"], vae.decode(params, z)).full()
+
+    return jax.jit(jax.vmap(observe, in_axes=(None, None, 0)))
 
 
 def spearman(a: np.ndarray, b: np.ndarray) -> float:
@@ -213,7 +232,42 @@ def _distance_to_truth(points: np.ndarray, truth: Process) -> float:
     return np.sqrt(np.mean(distance**2)) / truth.noise_sigma
 
 
-def _curve_metrics(decode: Curve, latent_dim: int, truth: Process) -> dict[str, float]:
+def _sigma_metrics(nodes: Mixture, truth: Process) -> dict[str, float]:
+    """Returns the decoder's noise and its errors (M3).
+
+    The root mean squares are over p(z) for the model and over t for the truth. Along the curve,
+    each true place is compared with the model's nearest one, dimension by dimension.
+    """
+    weight = np.exp(nodes.log_weight + nodes.log_prior)
+    sigmas = observation_lib.mean_sigmas(nodes.observation, weight)
+    total = np.tensordot(weight, observation_lib.covariance(nodes.observation), axes=1)
+    sigma = np.sqrt(np.mean(sigmas**2))
+    inside = nodes.log_prior > -_FAR  # of all |z| up to 400 those that p(z) sees
+    true = truth.rules.fine
+    _, place = spatial.cKDTree(nodes.mean[inside]).query(true.mean)
+    found, expected = (
+        np.log(np.diagonal(observation_lib.covariance(one), axis1=1, axis2=2)) / 2
+        for one in (
+            jax.tree.map(lambda leaf: leaf[inside][place], nodes.observation),
+            true.observation,
+        )
+    )
+    along = np.exp(true.log_weight + true.log_prior)
+    square = along @ np.mean((found - expected) ** 2, axis=1) / along.sum()
+    return {
+        "sigma": sigma,
+        "sigma_x": sigmas[0],
+        "sigma_y": sigmas[1],
+        "noise_correlation": total[0, 1] / np.sqrt(total[0, 0] * total[1, 1]),
+        "sigma_ratio": sigma / truth.noise_sigma,
+        "sigma_x_ratio": sigmas[0] / truth.noise_sigmas[0],
+        "sigma_y_ratio": sigmas[1] / truth.noise_sigmas[1],
+        "sigma_log_ratio_rms": np.sqrt(square),
+        "sigma_log_ratio_max": np.max(np.abs(found - expected)),
+    }
+
+
+def _curve_metrics(observe: Observe, latent_dim: int, truth: Process) -> dict[str, float]:
     """Returns how far the decoder's curve and the true one are apart, in noise_sigma (M4, M8).
 
     Each is weighted by its own prior; a decoder's surface (two latents) is looked at as well.
@@ -223,7 +277,7 @@ def _curve_metrics(decode: Curve, latent_dim: int, truth: Process) -> dict[str, 
         z = special.ndtri((np.arange(4096) + 0.5) / 4096)[:, None]
     else:
         z = rng.standard_normal((16_384, latent_dim))
-    model = np.asarray(decode(z), np.float64)
+    model = observe(z).mean
     nodes = truth.rules.fine
     weight = np.exp(nodes.log_weight + nodes.log_prior)
     to_model, _ = spatial.cKDTree(model).query(nodes.mean)
@@ -238,20 +292,24 @@ def _curve_metrics(decode: Curve, latent_dim: int, truth: Process) -> dict[str, 
     }
 
 
-def _calibration(encode, decode, sigma, truth, spec, correlation) -> Calibration:
+def _calibration(encode, observe, spec, correlation) -> Calibration:
     """Returns simulation-based calibration (Talts et al. 2018, https://arxiv.org/abs/1804.06788).
 
     Draws are of the model for q's ranks, and of the truth for the decoder's noise ellipses, where
     a point's latent is Phi^-1(F(t)) up to the sign that the model chose.
     """
     rng = np.random.default_rng(0)
-    z, eps = rng.standard_normal((NUM_DRAWS, 1)), rng.standard_normal((NUM_DRAWS, 2))
-    mean, logvar = encode(np.asarray(decode(z)) + sigma * eps)
+    z = rng.standard_normal((NUM_DRAWS, 1))
+    mean, logvar = encode(observation_lib.draw(rng, observe(z)))
     rank = special.ndtr((z - mean) * np.exp(-0.5 * logvar))[:, 0]
     z = np.sort(z, axis=0)
-    x = ground_truth.true_decoder(spec)(z) + truth.noise_sigma * eps
-    centre = np.asarray(decode(np.copysign(1.0, correlation) * z))
-    inside = stats.chi2(2).cdf(np.sum((x - centre) ** 2, axis=1) / sigma**2)
+    x = observation_lib.draw(rng, ground_truth.true_decoder(spec)(z))
+    found = observe(np.copysign(1.0, correlation) * z)
+    y = np.linalg.solve(found.scale, (x - found.mean)[..., None])[..., 0]
+    if found.dof is None:
+        inside = stats.chi2(2).cdf(np.sum(y**2, axis=1))
+    else:  # in a square, as each dimension has a noise of its own
+        inside = np.max(np.abs(2 * stats.t(found.dof).cdf(y) - 1), axis=1) ** 2
     nominal = np.linspace(0.05, 0.95, 19)
     return Calibration(
         rank=rank,

@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 
 from spiral_vae import evaluate, ground_truth, mixture, plotting
+from spiral_vae import observation as observation_lib
 from spiral_vae.gaussian import LOG_2PI
-from spiral_vae.mixture import Curve
+from spiral_vae.observation import Observation, Observe
 from spiral_vae.trained import Model
 
 NUM_SAMPLES = 500
@@ -22,7 +23,7 @@ def draw_lane(folder: Path, model: Model, report: evaluate.Report) -> None:
       model: one trained lane.
       report: on it; its gaps are drawn, so they should have many points.
     """
-    encode, decode, sigma, t, x = model.encode, model.decode, model.sigma, model.t, model.x
+    encode, observe, t, x = model.encode, model.observe, model.t, model.x
     process = ground_truth.process(model.spec)
     curve = process.rules.fine.mean
     mean, _ = encode(x)
@@ -33,14 +34,14 @@ def draw_lane(folder: Path, model: Model, report: evaluate.Report) -> None:
             t=t,
             x=x,
             mean=mean[:, np.argmax(np.abs([evaluate.spearman(m, t) for m in mean.T]))],
-            reconstruction=decode(mean),
-            samples=decode(z) + sigma * rng.standard_normal((NUM_SAMPLES, 2)),
+            reconstruction=model.decode(mean),
+            samples=observation_lib.draw(rng, observe(z)),
             curve=curve,
         ),
         folder,
         "basic_run",
     )
-    _draw_density(folder, process, decode, sigma, mean.shape[1], x)
+    _draw_density(folder, process, observe, mean.shape[1], x)
     if report.gaps is not None:
         gaps = report.gaps
         plotting.save(
@@ -68,8 +69,7 @@ def draw_lane(folder: Path, model: Model, report: evaluate.Report) -> None:
 def _draw_density(
     folder: Path,
     process: ground_truth.Process,
-    decode: Curve,
-    sigma: float,
+    observe: Observe,
     latent_dim: int,
     x: np.ndarray,
 ) -> None:
@@ -80,16 +80,23 @@ def _draw_density(
     points = np.stack(np.meshgrid(grid_x, grid_y), axis=-1).reshape(-1, 2)
     # Seen through pixels: a density finer than they are would fall between them.
     pixel = 0.5 * (offset[1] - offset[0])
-    rules = ground_truth.model_rules(decode, np.hypot(sigma, pixel), latent_dim)
+    rules = ground_truth.model_rules(lambda z: _blurred(observe(z), pixel), latent_dim)
     model = rules.fine if latent_dim == 1 else rules.coarse  # fine enough to look at
     nodes = process.rules.fine
-    true = dataclasses.replace(nodes, sigma=np.hypot(nodes.sigma, pixel))
+    true = dataclasses.replace(nodes, observation=_blurred(nodes.observation, pixel))
     truth, learned = (
         np.exp(mixture.log_density(points, density)).reshape(len(grid_y), len(grid_x))
         for density in (true, model)
     )
     figure = plotting.density(grid_x=grid_x, grid_y=grid_y, truth=truth, model=learned, x=x)
     plotting.save(figure, folder, "density")
+
+
+def _blurred(observation: Observation, width: float) -> Observation:
+    """Returns p(x|z) convolved with N(0, width^2 I); a Student-t's tails are kept as they are."""
+    scale = observation.scale
+    covariance = scale @ np.swapaxes(scale, 1, 2) + width**2 * np.eye(scale.shape[1])
+    return dataclasses.replace(observation, scale=np.linalg.cholesky(covariance))
 
 
 def _draw_posterior(folder, encode, report, x, curve) -> None:

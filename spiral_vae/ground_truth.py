@@ -19,8 +19,10 @@ import numpy as np
 from scipy import special
 
 from spiral_vae import mixture, spiral
+from spiral_vae import observation as observation_lib
 from spiral_vae.gaussian import LOG_2PI
-from spiral_vae.mixture import Curve, Mixture
+from spiral_vae.mixture import Mixture
+from spiral_vae.observation import Observation, Observe
 from spiral_vae.spiral import Spiral
 
 MAX_LATENT_DIM = 2
@@ -66,23 +68,22 @@ def process_rules(process: Spiral) -> Rules:
     """Returns p*(x), the density of the process, as mixtures over t (u uniform)."""
     process = jax.tree.map(float, process)
 
-    def curve(t: np.ndarray) -> np.ndarray:
-        return _numpy(jax.vmap(spiral.curve, in_axes=(0, None)), t[:, 0], process)
+    def observe(t: np.ndarray) -> Observation:
+        return _numpy(jax.vmap(spiral.observation, in_axes=(0, None)), t[:, 0], process)
 
     def log_prior(t: np.ndarray) -> np.ndarray:
         with np.errstate(divide="ignore"):
             return np.log(_numpy(spiral.t_density, t, process))
 
     ends = _numpy(spiral.t_of_u, np.array([process.u_start, process.u_stop]), process)
-    return _rules(curve, process.noise_sigma, log_prior, tuple(ends), np.ptp(ends) / 8)
+    return _rules(observe, log_prior, tuple(ends), np.ptp(ends) / 8)
 
 
-def model_rules(decode: Curve, sigma: float, latent_dim: int, reach: float = 1.0) -> Rules:
+def model_rules(observe: Observe, latent_dim: int, reach: float = 1.0) -> Rules:
     """Returns p(x) of a decoder with a standard normal prior, as mixtures over z.
 
     Args:
-      decode: the mean of p(x|z) for a batch, [N, L] -> [N, D].
-      sigma: the standard deviation of p(x|z).
+      observe: p(x|z) for a batch of z.
       latent_dim: L.
       reach: how far from the decoder's curve x may lie.
 
@@ -95,19 +96,20 @@ def model_rules(decode: Curve, sigma: float, latent_dim: int, reach: float = 1.0
         )
     if latent_dim == 2:
         fine, coarse = (
-            mixture.on_grid(decode, sigma, latent_dim, num=num, stop=8.0) for num in (401, 201)
+            mixture.on_grid(observe, latent_dim, num=num, stop=8.0) for num in (401, 201)
         )
         return Rules(fine, coarse)
     # A point at distance `reach` pays for |z| up to reach / sigma with its likelihood; a tanh
     # decoder is flat long before 400.
-    stop = float(np.clip(reach / sigma, 12.0, 400.0))
-    return _rules(decode, sigma, lambda z: -0.5 * (z**2 + LOG_2PI), (-stop, stop), 1.0, reach)
+    sigma, _ = observation_lib.extremes(observe(np.linspace(-12.0, 12.0, 2**10)[:, None]))
+    stop = float(np.clip(reach / sigma.min(), 12.0, 400.0))
+    return _rules(observe, lambda z: -0.5 * (z**2 + LOG_2PI), (-stop, stop), 1.0, reach)
 
 
-def _rules(curve, sigma, log_prior, interval, max_width, reach=1.0) -> Rules:
+def _rules(observe, log_prior, interval, max_width, reach=1.0) -> Rules:
     fine, coarse = (
         mixture.along_curve(
-            curve, sigma, log_prior, interval, refine=refine, max_width=max_width, reach=reach
+            observe, log_prior, interval, refine=refine, max_width=max_width, reach=reach
         )
         for refine in (1.0, 0.5)
     )
@@ -119,11 +121,12 @@ def plane(rules: Rules, step: float | None = None) -> Plane:
 
     Args:
       rules: the density.
-      step: of the grid, by default 0.35 of its smallest sigma.
+      step: of the grid, by default 0.35 of its smallest standard deviation.
     """
-    mean, sigma = rules.fine.mean, rules.fine.sigma
-    step = step or _STEP * float(sigma.min())
-    margin = int(np.ceil(_RADIUS * float(sigma.max()) / step))
+    mean = rules.fine.mean
+    smallest, largest = observation_lib.extremes(rules.fine.observation)
+    step = step or _STEP * float(smallest.min())
+    margin = int(np.ceil(_RADIUS * float(largest.max()) / step))
     # Thin out the curve to cells of the grid, then take every cell within the margin of one.
     cells = np.unique(np.rint(mean / step).astype(np.int64), axis=0)
     low = cells.min(axis=0) - margin
@@ -151,7 +154,12 @@ class Process:
     information: Estimate  # I(x; t)
     mean: np.ndarray  # E x, [2]
     covariance: np.ndarray  # of x, [2, 2]
-    noise_sigma: float
+    noise_sigmas: np.ndarray  # root mean square over t of the noise in each dimension, [2]
+
+    @property
+    def noise_sigma(self) -> float:
+        """The root mean square of the noise over dimensions and t: the unit of distances."""
+        return float(np.sqrt(np.mean(self.noise_sigmas**2)))
 
     @property
     def eigenvalues(self) -> np.ndarray:
@@ -182,7 +190,10 @@ def _process(spec: Spiral) -> Process:
     log_density = mixture.log_density(nodes.x, rules.fine)
     density = np.exp(log_density)
     entropy = nodes.integral(-density * log_density)
-    noise_entropy = LOG_2PI + 1 + 2 * np.log(spec.noise_sigma)
+    weight = np.exp(rules.fine.log_weight + rules.fine.log_prior)
+    noise = rules.fine.observation
+    diagonal = np.diagonal(noise.scale, axis1=1, axis2=2)
+    noise_entropy = LOG_2PI + 1 + weight @ np.sum(np.log(diagonal), axis=1) / weight.sum()
     mean, covariance = mixture.covariance(rules.fine)
     return Process(
         rules=rules,
@@ -193,7 +204,7 @@ def _process(spec: Spiral) -> Process:
         information=Estimate(entropy.value - noise_entropy, entropy.error),
         mean=mean,
         covariance=covariance,
-        noise_sigma=spec.noise_sigma,
+        noise_sigmas=observation_lib.mean_sigmas(noise, weight),
     )
 
 
@@ -213,10 +224,15 @@ def cross_entropy(truth: Process, model: Rules) -> Estimate:
 
 
 def kl_from_truth(truth: Process, model: Rules, max_nodes: int = 200_000) -> Estimate:
-    """Returns KL(p || p*) in nats, where the model's own plane is affordable, else nan."""
-    step = _STEP * min(float(model.fine.sigma.min()), truth.noise_sigma)
-    extent = np.ptp(model.fine.mean, axis=0) + 2 * _RADIUS * model.fine.sigma.max()
-    if np.prod(extent / step) > max_nodes:
+    """Returns KL(p || p*) in nats, where the model's own plane is affordable, else nan.
+
+    The tails of a Student-t are not: their KL is infinite, as p*'s are Gaussian.
+    """
+    smallest, largest = observation_lib.extremes(model.fine.observation)
+    own, _ = observation_lib.extremes(truth.rules.fine.observation)
+    step = _STEP * min(float(smallest.min()), float(own.min()))
+    extent = np.ptp(model.fine.mean, axis=0) + 2 * _RADIUS * largest.max()
+    if model.fine.observation.dof is not None or np.prod(extent / step) > max_nodes:
         return Estimate(np.nan, np.nan)
     nodes = plane(model, step)
     log_density = mixture.log_density(nodes.x, model.fine)
@@ -224,18 +240,18 @@ def kl_from_truth(truth: Process, model: Rules, max_nodes: int = 200_000) -> Est
     return nodes.integral(np.exp(log_density) * difference)
 
 
-def true_decoder(spec: Spiral) -> Curve:
-    """Returns the decoder that makes a standard normal z the process: m(z) = f(F^-1(Phi(z)))."""
+def true_decoder(spec: Spiral) -> Observe:
+    """Returns the decoder that makes a standard normal z the process: t = F^-1(Phi(z))."""
     spec = jax.tree.map(float, spec)
 
-    def decode(z: np.ndarray) -> np.ndarray:
+    def observe(z: np.ndarray) -> Observation:
         u = spec.u_start + (spec.u_stop - spec.u_start) * special.ndtr(z[:, 0])
         t = _numpy(spiral.t_of_u, u, spec)
-        return _numpy(jax.vmap(spiral.curve, in_axes=(0, None)), t, spec)
+        return _numpy(jax.vmap(spiral.observation, in_axes=(0, None)), t, spec)
 
-    return decode
+    return observe
 
 
-def _numpy(function, values: np.ndarray, spec: Spiral) -> np.ndarray:
+def _numpy(function, values: np.ndarray, spec: Spiral):
     with jax.enable_x64(True):
-        return np.asarray(function(jnp.asarray(values, jnp.float64), spec))
+        return jax.tree.map(np.asarray, function(jnp.asarray(values, jnp.float64), spec))

@@ -20,8 +20,10 @@ import optax
 from scipy.special import logsumexp
 
 from spiral_vae import gaussian, mixture
+from spiral_vae import observation as observation_lib
 from spiral_vae.gaussian import LOG_2PI
-from spiral_vae.mixture import Curve, Mixture
+from spiral_vae.mixture import Mixture
+from spiral_vae.observation import Observation, Observe
 
 Encode = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]  # x [N, D] -> mean, logvar [N, L]
 
@@ -36,7 +38,7 @@ class Elbo:
 
     reconstruction: np.ndarray  # -E_q log p(x|z)
     kl: np.ndarray  # KL(q(z|x) || p(z))
-    residual: np.ndarray  # E_q ||x - m(z)||^2, squared unit of x
+    residual: np.ndarray  # E_q ||x - m(z)||^2, each in units of the noise's scale at z
     error: np.ndarray  # of the reconstruction, by halving the nodes
 
     @property
@@ -44,7 +46,7 @@ class Elbo:
         return -self.reconstruction - self.kl
 
 
-def elbo(x: np.ndarray, mean: np.ndarray, logvar: np.ndarray, decode: Curve, sigma: float) -> Elbo:
+def elbo(x: np.ndarray, mean: np.ndarray, logvar: np.ndarray, observe: Observe) -> Elbo:
     """Returns the exact ELBO of N points under q(z|x) = N(mean, exp(logvar)).
 
     The expectation over q is a trapezoid rule in (z - mean) / s. On a smooth decoder it converges
@@ -54,23 +56,8 @@ def elbo(x: np.ndarray, mean: np.ndarray, logvar: np.ndarray, decode: Curve, sig
       x: [N, D].
       mean: [N, L].
       logvar: [N, L].
-      decode: the decoder's mean, [M, L] -> [M, D].
-      sigma: standard deviation of p(x|z).
+      observe: p(x|z) for a batch of z.
     """
-    residual, coarse = _expected_residual(x, mean, logvar, decode)
-    dim = x.shape[1]
-    scale = 0.5 / sigma**2
-    kl = 0.5 * np.sum(mean**2 + np.expm1(logvar) - logvar, axis=1)
-    return Elbo(
-        reconstruction=scale * residual + dim * (np.log(sigma) + 0.5 * LOG_2PI),
-        kl=kl,
-        residual=residual,
-        error=scale * np.abs(residual - coarse),
-    )
-
-
-def _expected_residual(x, mean, logvar, decode) -> tuple[np.ndarray, np.ndarray]:
-    """Returns E_q ||x - m(z)||^2 by the fine and the coarse rule, [N] each."""
     latent_dim = mean.shape[1]
     num = 256 if latent_dim == 1 else 64
     axis = np.linspace(-_STOP, _STOP, num + 1)
@@ -80,19 +67,25 @@ def _expected_residual(x, mean, logvar, decode) -> tuple[np.ndarray, np.ndarray]
 
     def block(x, mean, logvar):
         z = mean[:, None] + np.exp(0.5 * logvar)[:, None] * eps
-        square = np.sum((x[:, None] - _decode(decode, z)) ** 2, axis=-1)
-        coarse = square[:, even] @ weight[even] / weight[even].sum()
-        return square @ weight / weight.sum(), coarse
+        log_prob, square = _log_likelihood(observe, x, z)
+        coarse = log_prob[:, even] @ weight[even] / weight[even].sum()
+        fine, residual = (values @ weight / weight.sum() for values in (log_prob, square))
+        return fine, coarse, residual
 
-    return _in_blocks(block, len(eps), x, mean, logvar)
+    fine, coarse, residual = _in_blocks(block, len(eps), x, mean, logvar)
+    return Elbo(
+        reconstruction=-fine,
+        kl=0.5 * np.sum(mean**2 + np.expm1(logvar) - logvar, axis=1),
+        residual=residual,
+        error=np.abs(fine - coarse),
+    )
 
 
 def kl_to_posterior(
     x: np.ndarray,
     mean: np.ndarray,
     logvar: np.ndarray,
-    decode: Curve,
-    sigma: float,
+    observe: Observe,
     log_evidence: np.ndarray,
 ) -> np.ndarray:
     """Returns KL(q(z|x) || p(z|x)) in nats, [N], integrated over z for a one-dimensional z.
@@ -104,8 +97,7 @@ def kl_to_posterior(
 
     def block(x, mean, logvar, log_evidence):
         z, weight, log_q = _under_q(mean, logvar)
-        square = np.sum((x[:, None] - _decode(decode, z[..., None])) ** 2, axis=-1)
-        log_likelihood = -0.5 * square / sigma**2 - x.shape[1] * (np.log(sigma) + 0.5 * LOG_2PI)
+        log_likelihood, _ = _log_likelihood(observe, x, z[..., None])
         log_posterior = log_likelihood - 0.5 * (z**2 + LOG_2PI) - log_evidence[:, None]
         return (np.sum(weight * np.exp(log_q) * (log_q - log_posterior), axis=1),)
 
@@ -154,8 +146,7 @@ def aggregate(mean: np.ndarray, logvar: np.ndarray) -> tuple[float, float]:
                 z=mean,
                 log_weight=np.full(len(mean), -np.log(len(mean))),
                 log_prior=np.zeros(len(mean)),
-                mean=mean,
-                sigma=np.exp(0.5 * logvar[:, 0]),
+                observation=Observation(mean=mean, scale=np.exp(0.5 * logvar)[:, None]),
             ),
         ).reshape(z.shape)
         log_prior = -0.5 * (z**2 + LOG_2PI)
@@ -182,8 +173,7 @@ def best_gaussian(
     x: np.ndarray,
     mean: np.ndarray,
     logvar: np.ndarray,
-    decode: Curve,
-    sigma: float,
+    observe: Observe,
     nodes: Mixture,
 ) -> BestGaussian:
     """Returns the best Gaussian posterior for each x, never worse than the one given.
@@ -197,71 +187,77 @@ def best_gaussian(
       x: [N, D].
       mean: of the encoder's q, [N, 1].
       logvar: of the encoder's q, [N, 1].
-      decode: the decoder's mean, [M, 1] -> [M, D].
-      sigma: standard deviation of p(x|z).
+      observe: p(x|z) for a batch of z.
       nodes: the model's mixture, whose nodes show the modes.
     """
     starts = np.concatenate(
-        [np.stack([mean, logvar], axis=1)[..., 0][:, None], _modes(x, sigma, nodes)], axis=1
+        [np.stack([mean, logvar], axis=1)[..., 0][:, None], _modes(x, nodes)], axis=1
     )  # [N, S, 2]
     stop = 12.0
     axis = np.linspace(-stop, stop, 2**14 + 1)
-    table = np.asarray(decode(axis[:, None]), np.float64)
+    table = observe(axis[:, None])
 
     def block(x: np.ndarray, starts: np.ndarray) -> tuple[np.ndarray]:
         # Blocks of one size, so that it is compiled once.
         with jax.enable_x64(True):
-            found = _climb(mixture.pad(x, _CLIMB), mixture.pad(starts, _CLIMB), table, stop, sigma)
+            found = _climb(mixture.pad(x, _CLIMB), mixture.pad(starts, _CLIMB), table, stop)
             return (np.asarray(found)[: len(x)],)
 
     (found,) = _in_blocks(block, _MAX_POINTS // _CLIMB, x, starts)
     candidates = np.concatenate([starts[:, :1], found], axis=1)
     values = np.stack(
-        [elbo(x, c[:, :1], c[:, 1:], decode, sigma).elbo for c in np.moveaxis(candidates, 1, 0)]
+        [elbo(x, c[:, :1], c[:, 1:], observe).elbo for c in np.moveaxis(candidates, 1, 0)]
     )
     best = np.argmax(np.where(np.isfinite(values), values, -np.inf), axis=0)
     chosen = candidates[np.arange(len(x)), best]
     return BestGaussian(chosen[:, :1], chosen[:, 1:], values[best, np.arange(len(x))])
 
 
-def _modes(x: np.ndarray, sigma: float, nodes: Mixture, num: int = 2) -> np.ndarray:
+def _modes(x: np.ndarray, nodes: Mixture, num: int = 2) -> np.ndarray:
     """Returns (z, log variance) of the highest modes of p(z|x), [N, num, 2].
 
-    The variance is Laplace's with the decoder's second derivative left out: 1 / (1 + m'^2/sigma^2).
+    The variance is Laplace's with second derivatives left out: 1 / (1 + ||m'||^2), m' in units of
+    the noise's scale.
     """
     stride = max(1, len(nodes.z) // 8192)
-    z, mean = nodes.z[::stride, 0], nodes.mean[::stride]
-    square = np.sum((x[:, None] - mean) ** 2, axis=-1)
-    log_joint = -0.5 * square / sigma**2 - 0.5 * z**2
+    some = jax.tree.map(lambda leaf: leaf[::stride], nodes)
+    z = some.z[:, 0]
+    log_joint = mixture.log_joint(x, some)
     inner = log_joint[:, 1:-1]
     peak = (inner >= log_joint[:, :-2]) & (inner > log_joint[:, 2:])
     order = np.argsort(np.where(peak, -inner, np.inf), axis=1)[:, :num] + 1
-    slope = np.gradient(mean, z, axis=0)[order]  # [N, num, D]
-    logvar = -np.log1p(np.sum(slope**2, axis=-1) / sigma**2)
+    slope = np.linalg.solve(some.observation.scale, np.gradient(some.mean, z, axis=0)[..., None])
+    logvar = -np.log1p(np.sum(slope**2, axis=(1, 2)))[order]
     return np.stack([z[order], logvar], axis=-1)
 
 
 @jax.jit(static_argnames="num_steps")
-def _climb(x, starts, table, stop, sigma, num_steps: int = 16):
+def _climb(x, starts, table: Observation, stop, num_steps: int = 16):
     """Returns the (mean, logvar) that L-BFGS reaches from each start, [N, S, 2]."""
     node, weight = np.polynomial.hermite_e.hermegauss(64)
     weight = weight / weight.sum()
-    step = 2 * stop / (len(table) - 1)
+    size = len(table.mean)
+    step = 2 * stop / (size - 1)
     optimizer = optax.lbfgs(memory_size=4)
 
-    def decode(z):
-        """Catmull-Rom interpolation of the table, [64] -> [64, D]."""
-        place = jnp.clip((z + stop) / step, 1.0, len(table) - 2.001)
+    def observe(z) -> Observation:
+        """Catmull-Rom interpolation of the table at one z."""
+        place = jnp.clip((z + stop) / step, 1.0, size - 2.001)
         index = jnp.floor(place).astype(int)
-        u = (place - index)[:, None]
-        a, b, c, d = (table[index + k] for k in (-1, 0, 1, 2))
-        return b + 0.5 * u * (c - a + u * (2 * a - 5 * b + 4 * c - d + u * (3 * (b - c) + d - a)))
+        u = place - index
+
+        def interpolated(leaf):
+            a, b, c, d = (leaf[index + k] for k in (-1, 0, 1, 2))
+            cubic = 2 * a - 5 * b + 4 * c - d + u * (3 * (b - c) + d - a)
+            return b + 0.5 * u * (c - a + u * cubic)
+
+        return jax.tree.map(interpolated, table)
 
     def climb(x, start):
         def negative_elbo(q):
             z = q[0] + jnp.exp(0.5 * q[1]) * node
-            square = weight @ jnp.sum((x - decode(z)) ** 2, axis=1)
-            return 0.5 * square / sigma**2 + gaussian.kl_to_standard(q[:1], q[1:])
+            log_likelihood = jax.vmap(lambda z: observe(z).log_prob(x))(z)
+            return gaussian.kl_to_standard(q[:1], q[1:]) - weight @ log_likelihood
 
         value_and_grad = optax.value_and_grad_from_state(negative_elbo)
 
@@ -286,10 +282,23 @@ def _under_q(mean: np.ndarray, logvar: np.ndarray) -> tuple[np.ndarray, np.ndarr
     return mean + scale * eps, scale * weight, log_q
 
 
-def _decode(decode: Curve, z: np.ndarray) -> np.ndarray:
-    """Returns the decoder's mean for z [..., L] as float64, [..., D]."""
-    flat = np.asarray(decode(z.reshape(-1, z.shape[-1])), np.float64)
-    return flat.reshape(*z.shape[:-1], -1)
+def _log_likelihood(
+    observe: Observe, x: np.ndarray, z: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns log p(x|z) and ||x - m(z)||^2 in units of the scale, for x [N, D], z [N, M, L]."""
+    found = observe(z.reshape(-1, z.shape[-1]))
+    with jax.enable_x64(True):
+        both = _likelihoods(np.repeat(x, z.shape[1], axis=0), found)
+        return tuple(np.asarray(values).reshape(z.shape[:2]) for values in both)
+
+
+@jax.jit
+def _likelihoods(x: jax.Array, observation: Observation) -> tuple[jax.Array, jax.Array]:
+    def one(x: jax.Array, observation: Observation) -> tuple[jax.Array, jax.Array]:
+        y = observation_lib.whiten(x - observation.mean, observation.scale)
+        return observation.log_prob(x), jnp.sum(y**2)
+
+    return jax.vmap(one)(x, observation)
 
 
 def _in_blocks(function: Callable, nodes: int, *arrays: np.ndarray) -> tuple[np.ndarray, ...]:

@@ -1,8 +1,8 @@
-"""Densities of the form p(x) = integral p(z) N(x; m(z), sigma(z)^2 I) dz, exact by quadrature.
+"""Densities of the form p(x) = integral p(z) p(x|z) dz, exact by quadrature.
 
-Both the true process (z is t, m is the spiral) and any decoder (p(z) is the prior) are of this
-form. On quadrature nodes it becomes a finite mixture of Gaussians, and every exact answer of this
-project is a sum over such a mixture. All of it is float64 and in the log domain.
+Both the true process (z is t, the mean of p(x|t) the spiral) and any decoder (p(z) is the prior)
+are of this form. On quadrature nodes it becomes a finite mixture of `Observation`s, and every exact
+answer of this project is a sum over such a mixture. All of it is float64 and in the log domain.
 
 With one latent the nodes are Gauss-Legendre panels whose edges are even in the arc length of m
 measured in sigma, so that narrow likelihoods and flat tails each get what they need: sigma = 1e-4
@@ -17,9 +17,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax.scipy.special import logsumexp
 
+from spiral_vae import observation as observation_lib
 from spiral_vae.gaussian import LOG_2PI
-
-Curve = Callable[[np.ndarray], np.ndarray]  # z [N, L] -> m(z) [N, D]
+from spiral_vae.observation import Observation, Observe
 
 PANEL_NODES = 16
 _PANEL_LENGTH = 4.0  # a panel's arc length in sigma; 16 nodes integrate it to rounding
@@ -27,15 +27,20 @@ _BLOCK = 256  # nodes that are bounded together when most of them can't matter
 _NEGLIGIBLE = 50.0  # nats below the largest node, before a block is left out
 
 
+@jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Mixture:
-    """Quadrature nodes of p(z) N(x; m(z), sigma(z)^2 I) over z; numpy arrays, float64."""
+    """Quadrature nodes of p(z) p(x|z) over z; numpy arrays, float64."""
 
     z: np.ndarray  # nodes, [K, L]
     log_weight: np.ndarray  # log of the quadrature weight, [K]
     log_prior: np.ndarray  # log p(z), [K]
-    mean: np.ndarray  # m(z), [K, D]
-    sigma: np.ndarray  # [K]
+    observation: Observation  # p(x|z), leaves [K, ...]
+
+    @property
+    def mean(self) -> np.ndarray:
+        """The means of p(x|z), [K, D]."""
+        return self.observation.mean
 
 
 def gauss_legendre(edges: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -52,8 +57,7 @@ def gauss_legendre(edges: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def along_curve(
-    curve: Curve,
-    sigma: float,
+    observe: Observe,
     log_prior: Callable[[np.ndarray], np.ndarray],
     interval: tuple[float, float],
     *,
@@ -64,24 +68,27 @@ def along_curve(
     """Returns the mixture of a one-dimensional z on Gauss-Legendre panels.
 
     Args:
-      curve: m, called on [N, 1].
-      sigma: standard deviation around the curve.
+      observe: p(x|z), called on [N, 1].
       log_prior: log p(z), elementwise on [N].
       interval: ends of z.
       refine: factor on the number of panels; 0.5 gives the coarse rule that errors are judged by.
-      max_width: widest panel in z, where p(z) sets the scale and not m.
+      max_width: widest panel in z, where p(z) sets the scale and not the mean.
       reach: how far from the curve x may lie, same unit as x. Seen from a distance d, a bend of
-        angle dtheta over a length ds narrows the integrand as sqrt(1 + d dtheta/ds) does.
+        angle dtheta over a length ds narrows the integrand as sqrt(1 + d dtheta/ds) does, and a
+        change dlog(sigma) of the noise as a length d dlog(sigma).
     """
     # Evenly spaced in asinh(z / 4): dense where a decoder bends, sparse in far tails.
     z = 4 * np.sinh(np.linspace(*np.arcsinh(np.divide(interval, 4)), 2**14 + 1))
-    mean = np.asarray(curve(z[:, None]), np.float64)
-    step = np.diff(mean, axis=0)
+    found = observe(z[:, None])
+    sigma, _ = observation_lib.extremes(found)
+    step = np.diff(found.mean, axis=0)
     length = np.linalg.norm(step, axis=1)
     bend = np.zeros_like(length)
     slope = step / np.diff(z)[:, None]
     bend[1:] = np.linalg.norm(np.diff(slope, axis=0), axis=1) * np.diff(z)[1:]  # |m''| dz^2
-    measure = np.sqrt(length**2 + reach * bend) / (_PANEL_LENGTH * sigma)
+    widening = reach * np.abs(np.diff(np.log(sigma)))
+    measure = np.sqrt(length**2 + reach * bend + widening**2)
+    measure = measure / (_PANEL_LENGTH * np.minimum(sigma[1:], sigma[:-1]))
     measure = refine * (measure + np.diff(z) / max_width)
     total = np.concatenate([[0.0], np.cumsum(measure)])
     edges = np.interp(np.linspace(0.0, total[-1], int(np.ceil(total[-1])) + 1), total, z)
@@ -90,12 +97,11 @@ def along_curve(
         z=node[:, None],
         log_weight=np.log(weight),
         log_prior=log_prior(node),
-        mean=np.asarray(curve(node[:, None]), np.float64),
-        sigma=np.full(len(node), sigma),
+        observation=observe(node[:, None]),
     )
 
 
-def on_grid(curve: Curve, sigma: float, latent_dim: int, *, num: int, stop: float) -> Mixture:
+def on_grid(observe: Observe, latent_dim: int, *, num: int, stop: float) -> Mixture:
     """Returns the mixture of a standard normal z on a tensor grid of num^latent_dim nodes.
 
     The trapezoid rule is used, which converges exponentially on integrands that vanish at the
@@ -107,8 +113,7 @@ def on_grid(curve: Curve, sigma: float, latent_dim: int, *, num: int, stop: floa
         z=z,
         log_weight=np.full(len(z), latent_dim * np.log(axis[1] - axis[0])),
         log_prior=-0.5 * np.sum(z**2 + LOG_2PI, axis=1),
-        mean=np.asarray(curve(z), np.float64),
-        sigma=np.full(len(z), sigma),
+        observation=observe(z),
     )
 
 
@@ -136,10 +141,18 @@ def log_posterior(x: np.ndarray, mixture: Mixture) -> np.ndarray:
 
 def log_joint(x: np.ndarray, mixture: Mixture) -> np.ndarray:
     """Returns log p(x, z) at the nodes, [N, K], for x [N, D]."""
-    square = np.sum((x[:, None, :] - mixture.mean) ** 2, axis=-1)
-    dim = x.shape[1]
-    log_normaliser = dim * (np.log(mixture.sigma) + 0.5 * LOG_2PI)
-    return mixture.log_prior - 0.5 * square / mixture.sigma**2 - log_normaliser
+    num = len(mixture.z)
+    padded = jax.tree.map(lambda leaf: pad(leaf, bucket(num)), mixture.observation)
+    with jax.enable_x64(True):
+        return mixture.log_prior + np.asarray(_log_likelihoods(x, padded))[:, :num]
+
+
+@jax.jit
+def _log_likelihoods(x: jax.Array, observation: Observation) -> jax.Array:
+    """Returns log p(x|z) of all pairs, [N, K], for x [N, D]."""
+    return jax.vmap(jax.vmap(Observation.log_prob, in_axes=(0, None)), in_axes=(None, 0))(
+        observation, x
+    )
 
 
 def covariance(mixture: Mixture) -> tuple[np.ndarray, np.ndarray]:
@@ -148,7 +161,7 @@ def covariance(mixture: Mixture) -> tuple[np.ndarray, np.ndarray]:
     weight = weight / weight.sum()
     mean = weight @ mixture.mean
     centred = mixture.mean - mean
-    noise = np.sum(weight * mixture.sigma**2) * np.eye(len(mean))
+    noise = np.tensordot(weight, observation_lib.covariance(mixture.observation), axes=1)
     return mean, (weight[:, None] * centred).T @ centred + noise
 
 
@@ -157,42 +170,55 @@ def covariance(mixture: Mixture) -> tuple[np.ndarray, np.ndarray]:
 class _Blocks:
     """The nodes in blocks of neighbours, padded with nodes of no weight; [P, _BLOCK, ...]."""
 
-    log_weight: jax.Array  # of quadrature, prior and the Gaussian's constant together, [P, B]
+    log_weight: jax.Array  # of quadrature, prior and the noise's determinant together, [P, B]
     mean: jax.Array  # [P, B, D]
-    precision: jax.Array  # 1 / sigma^2, [P, B]
+    whitener: jax.Array  # inverse of the noise's scale, [P, B, D, D]
+    dof: jax.Array | None  # [P, B, D]
     centre: jax.Array  # [P, D]
     radius: jax.Array  # of the means around the centre, [P]
-    top: jax.Array  # largest log_weight, [P]
-    least: jax.Array  # smallest precision, [P]
+    top: jax.Array  # largest log density that a node of the block can give, [P]
+    precision: jax.Array  # smallest in any direction, 1 / scale^2, [P]; 0 for a Student-t
 
 
 def _blocks(mixture: Mixture) -> _Blocks:
     num, dim = mixture.mean.shape
+    found = mixture.observation
     size = _BLOCK * bucket(-(-num // _BLOCK) + 1)  # the last block has no weight at all
-    log_weight = mixture.log_weight + mixture.log_prior
-    log_weight = log_weight - dim * (np.log(mixture.sigma) + 0.5 * LOG_2PI)
+
+    def blocks(leaf: np.ndarray) -> np.ndarray:
+        return pad(leaf, size).reshape(-1, _BLOCK, *leaf.shape[1:])
+
+    diagonal = np.diagonal(found.scale, axis1=1, axis2=2)
+    log_weight = mixture.log_weight + mixture.log_prior - np.sum(np.log(diagonal), axis=1)
     log_weight = np.pad(log_weight, (0, size - num), constant_values=-np.inf).reshape(-1, _BLOCK)
-    mean = pad(mixture.mean, size).reshape(-1, _BLOCK, dim)
-    precision = pad(mixture.sigma**-2.0, size).reshape(-1, _BLOCK)
+    mean = blocks(mixture.mean)
     centre = 0.5 * (mean.max(axis=1) + mean.min(axis=1))
+    _, largest = observation_lib.extremes(found)
+    gaussian = found.dof is None  # the tails of a Student-t are too heavy to leave anything out
     return _Blocks(
         log_weight=log_weight,
         mean=mean,
-        precision=precision,
+        whitener=blocks(np.linalg.inv(found.scale)),
+        dof=None if gaussian else blocks(found.dof),
         centre=centre,
         radius=np.linalg.norm(mean - centre[:, None], axis=-1).max(axis=1),
-        top=log_weight.max(axis=1),
-        least=precision.min(axis=1),
+        top=log_weight.max(axis=1) - 0.5 * dim * LOG_2PI if gaussian else log_weight.max(axis=1),
+        precision=blocks(largest**-2.0).min(axis=1) if gaussian else np.zeros(len(mean)),
     )
+
+
+def _log_terms(x: jax.Array, log_weight, mean, whitener, dof) -> jax.Array:
+    """Returns the logarithms of the mixture's terms at one x, [...] as log_weight."""
+    y = jnp.einsum("...ij,...j->...i", whitener, x - mean)
+    return log_weight + jnp.sum(observation_lib.log_kernel(y, dof), axis=-1)
 
 
 def _bound(x: jax.Array, blocks: _Blocks) -> tuple[jax.Array, jax.Array]:
     """Returns upper bounds of the blocks' largest term at x, [P], and a lower one of the sum."""
     distance = jnp.linalg.norm(x - blocks.centre, axis=-1)
-    upper = blocks.top - 0.5 * blocks.least * jnp.maximum(distance - blocks.radius, 0.0) ** 2
-    first = blocks.log_weight[:, 0] - 0.5 * blocks.precision[:, 0] * jnp.sum(
-        (x - blocks.mean[:, 0]) ** 2, axis=-1
-    )
+    upper = blocks.top - 0.5 * blocks.precision * jnp.maximum(distance - blocks.radius, 0.0) ** 2
+    parts = (blocks.log_weight, blocks.mean, blocks.whitener, blocks.dof)
+    first = _log_terms(x, *jax.tree.map(lambda leaf: leaf[:, 0], parts))
     return upper, jnp.max(first)
 
 
@@ -213,8 +239,7 @@ def _log_density_at(x: jax.Array, blocks: _Blocks, keep: int) -> jax.Array:
         near = upper > lower - _NEGLIGIBLE
         (index,) = jnp.nonzero(near, size=keep, fill_value=len(blocks.radius) - 1)
         blocks = jax.tree.map(lambda leaf: leaf[index], blocks)
-    square = jnp.sum((x - blocks.mean) ** 2, axis=-1)
-    return logsumexp(blocks.log_weight - 0.5 * blocks.precision * square)
+    return logsumexp(_log_terms(x, blocks.log_weight, blocks.mean, blocks.whitener, blocks.dof))
 
 
 @jax.jit(static_argnames="keep")

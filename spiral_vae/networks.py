@@ -68,13 +68,20 @@ class Encoder(MLP):
 
 
 class Decoder(MLP):
-    """The mean of p(x|z): z [L] -> [data_dim]."""
+    """What p(x|z) is made of: z [L] -> {'mean': [data_dim], ...}, an entry for each head."""
 
     data_dim: int = 2
+    heads: tuple[str, ...] = ("mean",)
+    detached: bool = False  # the other heads train no hidden layer
 
     @nn.compact
-    def __call__(self, z: jax.Array) -> jax.Array:
-        return Dense(self.data_dim, name="mean")(super().__call__(z))
+    def __call__(self, z: jax.Array) -> dict[str, jax.Array]:
+        hidden = super().__call__(z)
+        others = jax.lax.stop_gradient(hidden) if self.detached else hidden
+        return {
+            name: Dense(self.data_dim, name=name)(hidden if name == "mean" else others)
+            for name in self.heads
+        }
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,6 +104,6 @@ class VAE:
         """Returns mean [L] and logvar [L] of q(z|x) for one x [D]."""
         return self.encoder.apply({"params": params["encoder"]}, x)
 
-    def decode(self, params: Params, z: jax.Array) -> jax.Array:
-        """Returns the mean [D] of p(x|z) for one z [L]."""
+    def decode(self, params: Params, z: jax.Array) -> dict[str, jax.Array]:
+        """Returns the decoder's heads for one z [L], 'mean' [D] among them."""
         return self.decoder.apply({"params": params["decoder"]}, z)

@@ -11,6 +11,8 @@ import numpy as np
 from jax.scipy.special import logsumexp
 
 from spiral_vae import gaussian, networks, spiral
+from spiral_vae.likelihood import Likelihood
+from spiral_vae.observation import Observation
 from spiral_vae.spiral import Data, Spiral
 
 _T_NODES, _NOISE_NODES, _Z_NODES, _Q_NODES = 48, 4, 257, 16
@@ -19,7 +21,7 @@ _MAX_POINTS = 2_000
 
 
 def probe(
-    params: networks.Params, data: Data, spec: Spiral, sigma: jax.Array, vae: networks.VAE
+    params: networks.Params, data: Data, spec: Spiral, likelihood: Likelihood, vae: networks.VAE
 ) -> dict[str, jax.Array]:
     """Returns named metrics of one run, scalars; the first two for one latent dimension only.
 
@@ -27,10 +29,10 @@ def probe(
     points (`spearman` is the largest over latent dimensions, the gap looks at 2000 points at most).
 
     Args:
-      params: of the networks.
+      params: of networks and likelihood, with what the latter carries.
       data: the training points.
       spec: the true process.
-      sigma: standard deviation of p(x|z).
+      likelihood: for p(x|z).
       vae: the networks.
     """
     mean, logvar = jax.vmap(vae.encode, in_axes=(None, 0))(params, data.x)
@@ -42,37 +44,47 @@ def probe(
     }
     if mean.shape[1] > 1:
         return metrics
-    return metrics | _against_truth(params, data.x[:_MAX_POINTS], spec, sigma, vae)
+    return metrics | _against_truth(params, data.x[:_MAX_POINTS], spec, likelihood, vae)
 
 
 def _against_truth(
-    params: networks.Params, points: jax.Array, spec: Spiral, sigma: jax.Array, vae: networks.VAE
+    params: networks.Params,
+    points: jax.Array,
+    spec: Spiral,
+    likelihood: Likelihood,
+    vae: networks.VAE,
 ) -> dict[str, jax.Array]:
     t, log_prior_t = _t_nodes(spec)
-    curve = jax.vmap(spiral.curve, in_axes=(0, None))(t, spec)
-    x, weight = _x_nodes(curve, jnp.exp(log_prior_t), spec.noise_sigma)
+    truth = jax.vmap(spiral.observation, in_axes=(0, None))(t, spec)
+    x, weight = _x_nodes(truth, jnp.exp(log_prior_t))
     z = jnp.linspace(-_Z_STOP, _Z_STOP, _Z_NODES)
     log_prior_z = -0.5 * (z**2 + gaussian.LOG_2PI) + jnp.log(z[1] - z[0])
-    means = jax.vmap(vae.decode, in_axes=(None, 0))(params, z[:, None])
+
+    def observe(z: jax.Array) -> Observation:
+        return likelihood.observation(params["likelihood"], vae.decode(params, z))
+
+    model = jax.vmap(observe)(z[:, None])
     eps, eps_weight = _hermite(_Q_NODES)
 
     def log_truth(x: jax.Array) -> jax.Array:
-        return logsumexp(log_prior_t + _log_normal(x, curve, spec.noise_sigma))
+        return logsumexp(log_prior_t + _log_probs(truth, x))
 
     def log_model(x: jax.Array) -> jax.Array:
-        return logsumexp(log_prior_z + _log_normal(x, means, sigma))
+        return logsumexp(log_prior_z + _log_probs(model, x))
 
     def elbo(x: jax.Array) -> jax.Array:
         mean, logvar = vae.encode(params, x)
-        decoded = jax.vmap(lambda e: vae.decode(params, gaussian.sample(e, mean, logvar)))(
-            eps[:, None]
-        )
-        log_likelihood = eps_weight @ _log_normal(x, decoded, sigma)
-        return log_likelihood - gaussian.kl_to_standard(mean, logvar)
+        under_q = jax.vmap(lambda e: observe(gaussian.sample(e, mean, logvar)))(eps[:, None])
+        return eps_weight @ _log_probs(under_q, x) - gaussian.kl_to_standard(mean, logvar)
 
     log_ratio = jax.vmap(lambda x: log_truth(x) - log_model(x))(x)
     gap = jax.vmap(lambda x: log_model(x) - elbo(x))(points)
     return {"kl_to_truth": jnp.sum(weight * log_ratio), "inference_gap": jnp.mean(gap)}
+
+
+def _log_probs(observation: Observation, x: jax.Array) -> jax.Array:
+    """Returns log p(x|z) of K observations, [K], for one x [D]."""
+    return jax.vmap(lambda one: one.log_prob(x))(observation)
 
 
 def _t_nodes(spec: Spiral) -> tuple[jax.Array, jax.Array]:
@@ -84,18 +96,13 @@ def _t_nodes(spec: Spiral) -> tuple[jax.Array, jax.Array]:
     return t, jnp.log(mass / jnp.sum(mass))
 
 
-def _x_nodes(curve: jax.Array, mass: jax.Array, sigma: jax.Array) -> tuple[jax.Array, jax.Array]:
+def _x_nodes(truth: Observation, mass: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Returns nodes of p*(x), [N, 2], and their weights, [N]: the noise by Gauss-Hermite."""
     eps, eps_weight = _hermite(_NOISE_NODES)
     noise = np.stack(np.meshgrid(eps, eps), axis=-1).reshape(-1, 2)
     noise_weight = np.outer(eps_weight, eps_weight).reshape(-1)
-    x = curve[:, None] + sigma * noise
+    x = truth.mean[:, None] + jnp.einsum("kij,nj->kni", truth.scale, noise)
     return x.reshape(-1, 2), (mass[:, None] * noise_weight).reshape(-1)
-
-
-def _log_normal(x: jax.Array, mean: jax.Array, sigma: jax.Array) -> jax.Array:
-    """Returns log N(x; mean, sigma^2 I), [K], for x [D] and mean [K, D]."""
-    return jax.vmap(gaussian.log_prob, in_axes=(None, 0, None))(x, mean, 2 * jnp.log(sigma))
 
 
 def _hermite(num: int) -> tuple[np.ndarray, np.ndarray]:

@@ -144,7 +144,7 @@ def probe_fn(program: train.Program) -> train.Probe:
     """Returns the probe of lanes of this program."""
 
     def probe_lane(params, data, lane):
-        return probe.probe(params, data, lane.spiral, lane.likelihood.sigma, program.vae)
+        return probe.probe(params, data, lane.spiral, lane.likelihood, program.vae)
 
     return probe_lane
 

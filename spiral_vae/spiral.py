@@ -1,10 +1,11 @@
 """The process that makes the data: a spiral, a speed law and Gaussian noise.
 
     u in [u_start, u_stop],  t = sqrt(u) or t = u,
-    x = f(t) + noise_sigma * eps,  f(t) = rdot * t * (cos(omega t), sin(omega t)),  eps ~ N(0, I).
+    x = f(t) + R diag(noise_sigma + noise_slope t) eps,
+    f(t) = rdot t (cos(omega t), sin(omega t)),  eps ~ N(0, I),  R the rotation by noise_angle.
 
 With t = sqrt(u) and even u the points lie about evenly along the curve, as its radius and hence
-its speed grow with t.
+its speed grow with t. One noise_sigma for both axes and no slope make isotropic noise.
 """
 
 import dataclasses
@@ -12,7 +13,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from spiral_vae import gaussian
+from spiral_vae.observation import Observation
 
 T_LAWS = ("sqrt", "uniform")
 DESIGNS = ("grid", "random")
@@ -25,9 +26,12 @@ class Spiral:
 
     omega: jax.typing.ArrayLike  # angle per unit t, rad
     rdot: jax.typing.ArrayLike  # radius per unit t
-    noise_sigma: jax.typing.ArrayLike  # standard deviation of the noise, each dimension
+    # Standard deviation of the noise at t = 0: one for both axes, or a pair.
+    noise_sigma: jax.typing.ArrayLike | tuple[jax.typing.ArrayLike, jax.typing.ArrayLike]
     u_start: jax.typing.ArrayLike
     u_stop: jax.typing.ArrayLike
+    noise_slope: jax.typing.ArrayLike = 0.0  # growth of the standard deviations per unit t
+    noise_angle: jax.typing.ArrayLike = 0.0  # rotation of the axes of the noise, rad
     t_law: str = dataclasses.field(default="sqrt", metadata={"static": True})
 
 
@@ -54,9 +58,16 @@ def t_cdf(t: jax.Array, spiral: Spiral) -> jax.Array:
     return (u - spiral.u_start) / (spiral.u_stop - spiral.u_start)
 
 
-def log_prob(x: jax.Array, t: jax.Array, spiral: Spiral) -> jax.Array:
-    """Returns log p(x | t) in nats for one point x [2] and one t."""
-    return gaussian.log_prob(x, curve(t, spiral), 2 * jnp.log(spiral.noise_sigma))
+def observation(t: jax.Array, spiral: Spiral) -> Observation:
+    """Returns p(x | t) for one t; its scale is the Cholesky factor of the noise's covariance."""
+    pair = spiral.noise_sigma
+    first, second = pair if isinstance(pair, tuple) else (pair, pair)
+    first, second = first + spiral.noise_slope * t, second + spiral.noise_slope * t
+    cos, sin = jnp.cos(spiral.noise_angle), jnp.sin(spiral.noise_angle)
+    sigma_x = jnp.hypot(cos * first, sin * second)
+    covariance = cos * sin * (first**2 - second**2)
+    lower = [[sigma_x, jnp.zeros_like(t)], [covariance / sigma_x, first * second / sigma_x]]
+    return Observation(mean=curve(t, spiral), scale=jnp.asarray(lower))
 
 
 @jax.tree_util.register_dataclass
@@ -84,4 +95,5 @@ def sample(key: jax.Array, spiral: Spiral, num_points: int, design: str) -> Data
         unit = jax.random.uniform(key_u, (num_points,))
     t = t_of_u(spiral.u_start + (spiral.u_stop - spiral.u_start) * unit, spiral)
     eps = jax.random.normal(key_eps, (num_points, 2))
-    return Data(t, jax.vmap(curve, in_axes=(0, None))(t, spiral) + spiral.noise_sigma * eps)
+    made = jax.vmap(observation, in_axes=(0, None))(t, spiral)
+    return Data(t, made.mean + jnp.einsum("nij,nj->ni", made.scale, eps))

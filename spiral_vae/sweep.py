@@ -13,8 +13,9 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from spiral_vae import config as config_lib
+from spiral_vae import likelihood as likelihood_lib
 from spiral_vae import networks, train
-from spiral_vae.likelihood import Fixed
+from spiral_vae.likelihood import Likelihood
 from spiral_vae.spiral import Spiral
 
 
@@ -29,16 +30,18 @@ class Group:
 
 def program_of(config: ConfigDict) -> train.Program:
     """Returns what a config fixes at compilation."""
-    model = config.model
+    model, likelihood = config.model, likelihood_of(config)
+    detached = getattr(likelihood, "stabiliser", None) == "faithful"
     return train.Program(
         vae=networks.VAE(
             encoder=networks.Encoder(latent_dim=model.latent_dim, **model.encoder),
-            decoder=networks.Decoder(**model.decoder),
+            decoder=networks.Decoder(**model.decoder, heads=likelihood.heads, detached=detached),
         ),
         num_points=config.data.num_points,
         design=config.data.design,
         batch_size=config.train.batch_size,
         shuffle=config.train.shuffle,
+        objective=config.objective.kind,
         num_samples=config.objective.num_samples,
         num_epochs=config.train.num_epochs,
         schedule=config.optimizer.schedule,
@@ -53,21 +56,69 @@ def lane_of(config: ConfigDict, seed: int) -> train.Lane:
         spiral=Spiral(
             omega=data.omega,
             rdot=data.rdot,
-            noise_sigma=data.noise_sigma,
+            noise_sigma=tuple(
+                data.noise_sigma if own is None else own
+                for own in (data.noise_sigma_x, data.noise_sigma_y)
+            ),
+            noise_slope=data.noise_slope,
+            noise_angle=data.noise_angle,
             u_start=data.u_start,
             u_stop=data.u_stop,
             t_law=data.t_law,
         ),
-        likelihood=Fixed(sigma=config.likelihood.sigma),
+        likelihood=likelihood_of(config),
         beta=config.objective.beta,
         kl_warmup=config.objective.kl_warmup,
         encoder_learning_rate=optimizer.encoder_learning_rate,
         decoder_learning_rate=optimizer.decoder_learning_rate,
+        likelihood_learning_rate=config.likelihood.learning_rate,
+        weight_decay=config.likelihood.weight_decay,
         decay_every=optimizer.decay_every,
         decay_factor=optimizer.decay_factor,
         warmup=optimizer.warmup,
     )
     return dataclasses.replace(jax.tree.map(np.float64, lane), seed=np.uint32(seed))
+
+
+_COVARIANCE = {
+    "closed_form": "isotropic",
+    "learned": "isotropic",
+    "per_dimension": "per_dimension",
+    "full_covariance": "full",
+}
+
+
+def likelihood_of(config: ConfigDict) -> Likelihood:
+    """Returns the likelihood of a config."""
+    own = config.likelihood
+    if own.kind == "fixed":
+        return likelihood_lib.Fixed(sigma=own.sigma)
+    if own.kind == "geco":
+        return likelihood_lib.Geco(
+            sigma=own.sigma,
+            kappa=own.sigma if own.kappa is None else own.kappa,
+            rate=own.geco_rate,
+            averaging=own.geco_averaging,
+            search=own.kappa is None,
+        )
+    if own.kind == "heteroscedastic":
+        return likelihood_lib.Heteroscedastic(
+            sigma=own.sigma,
+            floor=own.floor,
+            exponent=own.beta_nll,
+            warmup=own.warmup,
+            rate=own.averaging,
+            stabiliser=own.stabiliser,
+        )
+    covariance = _COVARIANCE[own.kind]
+    if own.kind == "learned" or own.estimator == "learned":
+        return likelihood_lib.Learned(sigma=own.sigma, covariance=covariance)
+    return likelihood_lib.ClosedForm(
+        sigma=own.sigma,
+        rate=own.averaging if own.estimator == "moving_average" else 1.0,
+        covariance=covariance,
+        estimator=own.estimator,
+    )
 
 
 def groups(config: ConfigDict, rows: Sequence[config_lib.Lane]) -> list[Group]:

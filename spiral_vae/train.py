@@ -1,13 +1,15 @@
 """Training as a pure function of arrays: state in, state and named metrics out.
 
 A run is a lane. Everything up to `train_chunk` is written for one lane; `train` puts lanes side by
-side: `cell_width` of them are vmapped together (a cell), one cell sits on every device of the
-mesh by `shard_map` (a round), and the host goes through the rounds. So the compiled program of a
-cell is the same wherever it runs, and with it the bits of a result, on two devices or more.
+side: `cell_width` of them are vmapped together (a cell), every device trains one cell at a time (a
+round), and the host goes through the rounds. Each device runs the same program on its own, so the
+bits of a result don't depend on how many devices or processes there are.
 """
 
+import concurrent.futures
 import dataclasses
 import functools
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -17,14 +19,13 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax.experimental import multihost_utils
-from jax.sharding import NamedSharding, PartitionSpec
 
 from spiral_vae import networks, objectives, spiral
-from spiral_vae.likelihood import Fixed
+from spiral_vae.likelihood import Heads, Likelihood, Values
 from spiral_vae.spiral import Data, Spiral
 
 SCHEDULES = ("constant", "step", "cosine")
-_LANES = PartitionSpec("lane")  # the leading axis of lanes is split over the mesh
+METRICS = ("loss", "reconstruction", "kl")  # of the training, means over the points
 _ADAM = optax.scale_by_adam()  # the learning rates are numbers of a lane, applied in `train_epoch`
 _MAX_AFFINE = 46_000  # its square is below 2^31
 
@@ -38,6 +39,7 @@ class Program:
     design: str
     batch_size: int
     shuffle: bool
+    objective: str
     num_samples: int
     num_epochs: int
     schedule: str
@@ -54,11 +56,13 @@ class Lane:
 
     seed: jax.typing.ArrayLike
     spiral: Spiral
-    likelihood: Fixed
+    likelihood: Likelihood
     beta: jax.typing.ArrayLike
     kl_warmup: jax.typing.ArrayLike  # fraction of the training
     encoder_learning_rate: jax.typing.ArrayLike
     decoder_learning_rate: jax.typing.ArrayLike
+    likelihood_learning_rate: jax.typing.ArrayLike
+    weight_decay: jax.typing.ArrayLike  # of the decoder's heads other than the mean
     decay_every: jax.typing.ArrayLike  # epochs
     decay_factor: jax.typing.ArrayLike
     warmup: jax.typing.ArrayLike  # fraction of the training
@@ -71,8 +75,14 @@ class State:
 
     epoch: jax.Array  # epochs done
     key: jax.Array  # of shuffling and sampling noise; a step's key is folded from it
-    params: networks.Params
+    params: networks.Params  # of encoder, decoder and likelihood
     opt_state: optax.OptState
+    carried: Values  # what the likelihood keeps besides parameters
+
+    @property
+    def all_params(self) -> networks.Params:
+        """The params with the carried values among those of the likelihood: all a model is."""
+        return self.params | {"likelihood": self.params["likelihood"] | self.carried}
 
 
 def init(lane: Lane, program: Program) -> tuple[State, Data]:
@@ -84,12 +94,14 @@ def init(lane: Lane, program: Program) -> tuple[State, Data]:
     key_data, key_order, key_init, key_noise = jax.random.split(jax.random.key(lane.seed), 4)
     data = spiral.sample(key_data, lane.spiral, program.num_points, program.design)
     order = jax.random.permutation(key_order, program.num_points)
-    params = program.vae.init(key_init)
+    likelihood_params, carried = lane.likelihood.init()
+    params = program.vae.init(key_init) | {"likelihood": likelihood_params}
     state = State(
         epoch=jnp.zeros((), jnp.int32),
         key=key_noise,
         params=params,
         opt_state=_ADAM.init(params),
+        carried=carried,
     )
     return state, jax.tree.map(lambda leaf: leaf[order], data)
 
@@ -135,71 +147,151 @@ def epoch_order(key: jax.Array, num_points: int) -> jax.Array:
     return (a * jnp.arange(num_points) + b) % num_points
 
 
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Batch:
+    """The input of a step; of all steps of an epoch when every leaf has a leading axis."""
+
+    x: jax.Array  # [B, 2]
+    eps: jax.Array  # standard normal noise, [B, K, L]
+    weight: jax.Array  # 1 for a point and 0 for padding, [B]
+    share: jax.Array  # of the data that these points are
+    epoch: jax.Array  # epochs done, as a real number
+    progress: jax.Array  # share of the training that is done
+    beta: jax.Array  # weight of the KL
+
+
+def batches(state: State, data: Data, lane: Lane, program: Program) -> Batch:
+    """Returns the steps of an epoch; every point is used once.
+
+    Where batch_size does not divide num_points the last batch is smaller.
+    """
+    key_order, key_eps = jax.random.split(jax.random.fold_in(state.key, state.epoch))
+    n, size, steps = program.num_points, program.batch_size, program.steps_per_epoch
+    x = data.x[epoch_order(key_order, n)] if program.shuffle else data.x
+    weight = (jnp.arange(steps * size) < n).astype(x.dtype).reshape(steps, size)
+    shape = (steps, size, program.num_samples, program.vae.encoder.latent_dim)
+    epoch = state.epoch + jnp.arange(steps) / steps
+    progress = epoch / program.num_epochs
+    return Batch(
+        x=jnp.pad(x, ((0, steps * size - n), (0, 0))).reshape(steps, size, 2),
+        eps=jax.random.normal(key_eps, shape),
+        weight=weight,
+        share=jnp.sum(weight, axis=1) / n,
+        epoch=epoch,
+        progress=progress,
+        beta=jax.vmap(kl_weight, in_axes=(0, None))(progress, lane),
+    )
+
+
 def loss_fn(
     params: networks.Params,
-    x: jax.Array,
-    eps: jax.Array,
-    weight: jax.Array,
-    beta: jax.Array,
+    carried: Values,
+    batch: Batch,
     lane: Lane,
     program: Program,
-) -> tuple[jax.Array, objectives.Terms]:
-    """Returns the loss of a batch, a mean over its points, and its mean terms.
+) -> tuple[jax.Array, tuple[objectives.Terms, Values]]:
+    """Returns the loss of a batch, a mean over its points; its mean terms, the carried values.
 
     Args:
-      params: of the networks.
-      x: [B, 2].
-      eps: standard normal noise, [B, num_samples, L].
-      weight: [B], 1 for a point and 0 for padding.
-      beta: weight of the KL.
+      params: of encoder, decoder and likelihood.
+      carried: by the likelihood.
+      batch: points and noise.
       lane: for its likelihood.
-      program: for its networks.
+      program: for its networks and its objective.
     """
-    point = functools.partial(objectives.elbo, vae=program.vae, likelihood=lane.likelihood)
-    terms = jax.vmap(point, in_axes=(None, 0, 0))(params, x, eps)
-    terms = jax.tree.map(lambda term: jnp.sum(weight * term) / jnp.sum(weight), terms)
-    return terms.loss(beta), terms
+    likelihood, kind = lane.likelihood, program.objective
+
+    def mean(values: jax.Array) -> jax.Array:
+        return jnp.tensordot(batch.weight / jnp.sum(batch.weight), values, axes=1)
+
+    def log_probs(function: Callable, carried: Values, heads: Heads) -> jax.Array:
+        """Returns function, a log p(x|z), of all samples, [B, K]."""
+        of_point = jax.vmap(function, in_axes=(None, None, 0))
+        return jax.vmap(of_point, in_axes=(None, 0, 0))(
+            params["likelihood"] | carried, batch.x, heads
+        )
+
+    def weights(carried: Values) -> jax.Array:
+        log_prob = log_probs(likelihood.log_prob, carried, draws.heads)
+        found = jax.vmap(objectives.weights, in_axes=(0, 0, None, None))(
+            draws, log_prob, batch.beta, kind
+        )
+        return jax.lax.stop_gradient(found)
+
+    separate = likelihood.decoder_log_prob is not None  # the decoder has a loss of its own
+    bound_params = params
+    if separate:
+        bound_params = params | {"decoder": jax.lax.stop_gradient(params["decoder"])}
+    draws = jax.vmap(objectives.draw, in_axes=(None, 0, 0, None))(
+        bound_params, batch.x, batch.eps, program.vae
+    )
+    residual = jax.lax.stop_gradient(batch.x[:, None] - draws.heads["mean"])
+    moment = jnp.einsum("bk,bki,bkj->bij", weights(carried), residual, residual)
+    carried = likelihood.update(carried, mean(moment), batch.share, batch.progress)
+
+    log_prob = log_probs(likelihood.log_prob, carried, draws.heads)
+    terms = jax.vmap(objectives.terms, in_axes=(0, 0, None, None))(
+        draws, log_prob, batch.beta, kind
+    )
+    terms = jax.tree.map(mean, terms)
+    loss = terms.loss
+    if separate:
+        decode = jax.vmap(jax.vmap(program.vae.decode, in_axes=(None, 0)), in_axes=(None, 0))
+        heads = decode(params, jax.lax.stop_gradient(draws.z))
+        own = log_probs(likelihood.decoder_log_prob, carried, heads)
+        loss = loss - mean(jnp.sum(weights(carried) * own, axis=1))
+    return loss, (terms, carried)
+
+
+def train_step(
+    carry: tuple[networks.Params, optax.OptState, Values],
+    batch: Batch,
+    lane: Lane,
+    program: Program,
+) -> tuple[tuple[networks.Params, optax.OptState, Values], dict[str, jax.Array]]:
+    """Returns params, opt_state and carried values after a step of Adam, and its metrics."""
+    params, opt_state, carried = carry
+    (_, (terms, carried)), grads = jax.value_and_grad(loss_fn, has_aux=True)(
+        params, carried, batch, lane, program
+    )
+    updates, opt_state = _ADAM.update(grads, opt_state, params)
+    for head in program.vae.decoder.heads[1:]:
+        updates["decoder"][head] = jax.tree.map(
+            lambda u, p: u + lane.weight_decay * p,
+            updates["decoder"][head],
+            params["decoder"][head],
+        )
+    factor = schedule(batch.progress, batch.epoch, lane, program.schedule)
+    rates = {
+        "encoder": lane.encoder_learning_rate,
+        "decoder": lane.decoder_learning_rate,
+        "likelihood": lane.likelihood_learning_rate,
+    }
+    updates = {
+        name: jax.tree.map(lambda u, rate=rates[name]: -factor * rate * u, updates[name])
+        for name in updates
+    }
+    metrics = {name: batch.share * getattr(terms, name) for name in METRICS}
+    return (optax.apply_updates(params, updates), opt_state, carried), metrics
 
 
 def train_epoch(
     state: State, data: Data, lane: Lane, program: Program
 ) -> tuple[State, dict[str, jax.Array]]:
-    """Returns the state after one pass over the points, and the epoch's mean loss and terms.
-
-    Every point is used once; where batch_size does not divide num_points the last batch is smaller.
-    """
-    key_order, key_eps = jax.random.split(jax.random.fold_in(state.key, state.epoch))
-    n, batch, steps = program.num_points, program.batch_size, program.steps_per_epoch
-    x = data.x[epoch_order(key_order, n)] if program.shuffle else data.x
-    x = jnp.pad(x, ((0, steps * batch - n), (0, 0))).reshape(steps, batch, 2)
-    weight = (jnp.arange(steps * batch) < n).astype(x.dtype).reshape(steps, batch)
-
-    shape = (steps, batch, program.num_samples, program.vae.encoder.latent_dim)
-    eps = jax.random.normal(key_eps, shape)
-
-    def step(carry, inputs):
-        params, opt_state = carry
-        x, eps, weight, index = inputs
-        epoch = state.epoch + index / steps
-        progress = epoch / program.num_epochs
-        (loss, terms), grads = jax.value_and_grad(loss_fn, has_aux=True)(
-            params, x, eps, weight, kl_weight(progress, lane), lane, program
-        )
-        updates, opt_state = _ADAM.update(grads, opt_state, params)
-        factor = schedule(progress, epoch, lane, program.schedule)
-        rates = {"encoder": lane.encoder_learning_rate, "decoder": lane.decoder_learning_rate}
-        updates = {
-            name: jax.tree.map(lambda u, rate=rates[name]: -factor * rate * u, updates[name])
-            for name in updates
-        }
-        share = jnp.sum(weight) / n
-        metrics = {"loss": loss, "reconstruction": terms.reconstruction, "kl": terms.kl}
-        metrics = jax.tree.map(lambda value: share * value, metrics)
-        return (optax.apply_updates(params, updates), opt_state), metrics
-
-    carry, inputs = (state.params, state.opt_state), (x, eps, weight, jnp.arange(steps))
-    (params, opt_state), metrics = jax.lax.scan(step, carry, inputs, unroll=2)
-    state = dataclasses.replace(state, epoch=state.epoch + 1, params=params, opt_state=opt_state)
+    """Returns the state after one pass over the points, and the epoch's mean loss and terms."""
+    step = functools.partial(train_step, lane=lane, program=program)
+    carry = (state.params, state.opt_state, state.carried)
+    (params, opt_state, carried), metrics = jax.lax.scan(
+        step, carry, batches(state, data, lane, program), unroll=2
+    )
+    state = dataclasses.replace(
+        state,
+        epoch=state.epoch + 1,
+        params=params,
+        opt_state=opt_state,
+        carried=lane.likelihood.end_epoch(carried),
+    )
     return state, jax.tree.map(jnp.sum, metrics)
 
 
@@ -217,9 +309,9 @@ def train_chunk(
         state, metrics = train_epoch(state, data, lane, program)
         return state, jax.tree.map(jnp.add, total, metrics)
 
-    zeros = {name: jnp.zeros(()) for name in ("loss", "reconstruction", "kl")}
+    zeros = {name: jnp.zeros(()) for name in METRICS}
     state, total = jax.lax.fori_loop(0, num_epochs, body, (state, zeros))
-    return state, jax.tree.map(lambda value: value / jnp.maximum(num_epochs, 1), total)
+    return state, jax.tree.map(lambda value: value / num_epochs, total)
 
 
 Probe = Callable[[networks.Params, Data, Lane], dict[str, jax.Array]]
@@ -230,7 +322,7 @@ OnChunk = Callable[[int, dict[str, np.ndarray]], None]
 class Trained:
     """What came out of training R lanes; numpy arrays."""
 
-    params: networks.Params  # leaves [R, ...]
+    params: networks.Params  # leaves [R, ...]; the likelihood's with what it carried
     data: Data  # t [R, n], x [R, n, 2]
     epoch: np.ndarray  # [rows], the epoch at which each row of `metrics` ends
     metrics: dict[str, np.ndarray]  # [R, rows] each, means over the epochs of a row
@@ -250,7 +342,7 @@ def train(
     devices: Sequence[jax.Device] | None = None,
     params: networks.Params | None = None,
 ) -> Trained:
-    """Trains all lanes and returns what came out, in the order given.
+    """Trains all lanes and returns what came out, in the order given, on every process.
 
     Args:
       lanes: the numbers of R runs, leaves [R].
@@ -260,88 +352,111 @@ def train(
       log_every: epochs of a chunk, which gives one row of metrics.
       probe: more metrics of one lane, taken every so often.
       probe_every: epochs between two probes, rounded up to whole chunks; 0 for none.
-      on_chunk: told after each chunk the epochs that this added (summed over lanes) and the
-        chunk's metrics, [lanes of the round] each.
-      devices: those to use, by default all of all processes.
-      params: where to start from instead of fresh ones, leaves [R, ...].
+      on_chunk: told after each chunk the epochs that this added (summed over lanes of this
+        process) and the chunk's metrics, [lanes of the round] each.
+      devices: those of this process to use, by default all.
+      params: of encoder and decoder, where to start from instead of fresh ones, leaves [R, ...].
     """
     num_lanes = len(jax.tree.leaves(lanes)[0])
     width = min(cell_width, max(2, num_lanes))
-    devices = list(devices or jax.devices())
-    if jax.process_count() == 1:  # with several processes each needs a part in every round
-        # Two at least, if there are: for a mesh of one, XLA fuses in another way and rounds so.
-        devices = devices[: max(2, math.ceil(num_lanes / width))]
-    mesh = jax.make_mesh(
-        (len(devices),), ("lane",), axis_types=(jax.sharding.AxisType.Auto,), devices=devices
-    )
-    init_fn, chunk_fn, probe_fn = _compile(program, probe, mesh)
+    # Every process takes as many cells. Padding repeats the last lane; it is cut off at the end.
+    size = width * jax.process_count()
+    index = np.minimum(np.arange(math.ceil(num_lanes / size) * size), num_lanes - 1)
+    cells = index.reshape(-1, width)[jax.process_index() :: jax.process_count()]
+    devices = list(devices or jax.local_devices())[: len(cells)]
     ends = [min(e + log_every, program.num_epochs) for e in range(0, program.num_epochs, log_every)]
     probe_ends = _probe_ends(ends, probe_every)
+    init_fn, chunk_fn, probe_fn = _compiled(program, probe)
 
-    def train_round(lanes: Lane, params: networks.Params | None, num_lanes: int) -> tuple:
-        busy = np.arange(len(devices)) * width < num_lanes  # the others have padding alone
-        state, data = init_fn(lanes)
-        if params is not None:
-            state = dataclasses.replace(state, params=params)
-        rows, probes, epoch = [], [], 0
-        for end in ends:
-            num_epochs = _place(np.int32(end - epoch) * busy, sharding)
-            state, metrics = chunk_fn(state, data, lanes, num_epochs)
-            rows.append(jax.tree.map(lambda leaf: leaf[:num_lanes], _fetch(metrics)))
-            on_chunk((end - epoch) * num_lanes, rows[-1])
-            if end in probe_ends:
-                probes.append(_fetch(probe_fn(state.params, data, lanes)))
-            epoch = end
-        columns = [_columns(part) for part in (rows, probes) if part]
-        parts = (_fetch(state.params), _fetch(data), *columns)
-        return jax.tree.map(lambda leaf: leaf[:num_lanes], parts)
+    def start(cell: np.ndarray, device: jax.Device) -> _Run:
+        own, given = jax.tree.map(lambda leaf: _canonical(leaf[cell]), (lanes, params))
+        state, data = init_fn(own)
+        if given is not None:
+            given = {name: given[name] for name in ("encoder", "decoder")}
+            state = dataclasses.replace(state, params=state.params | given)
+        return _Run(*jax.device_put((state, data, own), device), len(np.unique(cell)), [], [])
 
-    size = width * len(devices)
-    sharding = NamedSharding(mesh, _LANES)
-    parts = []
-    for first in range(0, num_lanes, size):
-        # Padding repeats the last lane; it is cut off again before anything is kept.
-        index = np.minimum(np.arange(first, first + size), num_lanes - 1)
-        part = jax.tree.map(
-            lambda leaf, index=index: _place(leaf[index], sharding), (lanes, params)
-        )
-        parts.append(train_round(*part, min(size, num_lanes - first)))
-    params, data, metrics, *probes = jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
+    def advance(run: _Run, start: int, end: int) -> None:
+        run.state, metrics = chunk_fn(run.state, run.data, run.lanes, np.int32(end - start))
+        run.rows.append(jax.device_get(metrics))
+        if end in probe_ends:
+            found = probe_fn(run.state.all_params, run.data, run.lanes)
+            run.probes.append(jax.device_get(found))
+
+    finished = []
+    with concurrent.futures.ThreadPoolExecutor(len(devices)) as pool:  # they compile side by side
+        for first in range(0, len(cells), len(devices)):
+            runs = [start(*pair) for pair in zip(cells[first:], devices, strict=False)]
+            for span in itertools.pairwise([0, *ends]):
+                list(pool.map(functools.partial(advance, start=span[0], end=span[1]), runs))
+                metrics = [jax.tree.map(lambda v, r=r: v[: r.num_lanes], r.rows[-1]) for r in runs]
+                total = sum(run.num_lanes for run in runs)
+                on_chunk((span[1] - span[0]) * total, _concatenated(metrics))
+            finished += [run.result() for run in runs]
+    params, data, metrics, probes = _gathered(finished, num_lanes)
     return Trained(
         params=params,
         data=data,
         epoch=np.asarray(ends),
         metrics=metrics,
         probe_epoch=np.asarray(sorted(probe_ends)),
-        probes=probes[0] if probes else {},
+        probes=probes,
     )
 
 
-@functools.cache
-def _compile(program: Program, probe: Probe, mesh: jax.sharding.Mesh) -> tuple[Callable, ...]:
-    """Returns init, train_chunk and probe for lanes that lie on the mesh, each jitted once."""
+@dataclasses.dataclass
+class _Run:
+    """A cell in training on its device; leaves have an axis of lanes."""
 
-    def on_mesh(cell: Callable, num_args: int, **jit_args: Any) -> Callable:
-        # check_vma: the loops start from constants, which the check would want marked as varying.
-        sharded = jax.shard_map(
-            cell, mesh=mesh, in_specs=(_LANES,) * num_args, out_specs=_LANES, check_vma=False
+    state: State
+    data: Data
+    lanes: Lane
+    num_lanes: int  # that are no padding
+    rows: list[dict[str, np.ndarray]]  # the metrics of each chunk
+    probes: list[dict[str, np.ndarray]]
+
+    def result(self) -> tuple[networks.Params, Data, dict, dict]:
+        """Returns params, data, metrics and probes as numpy arrays."""
+        return (
+            *jax.device_get((self.state.all_params, self.data)),
+            _columns(self.rows),
+            _columns(self.probes),
         )
-        return jax.jit(sharded, **jit_args)
+
+
+@functools.cache
+def _compiled(program: Program, probe: Probe) -> tuple[Callable, Callable, Callable]:
+    """Returns init, train_chunk and probe for the lanes of a cell, each jitted once."""
 
     def train_cell(state: State, data: Data, lanes: Lane, num_epochs: jax.Array) -> tuple:
-        one = functools.partial(train_chunk, num_epochs=num_epochs[0], program=program)
+        one = functools.partial(train_chunk, num_epochs=num_epochs, program=program)
         return jax.vmap(one)(state, data, lanes)
 
     return (
-        on_mesh(jax.vmap(functools.partial(init, program=program)), 1),
-        on_mesh(train_cell, 4, donate_argnums=0),
-        on_mesh(jax.vmap(probe), 3),
+        jax.jit(jax.vmap(functools.partial(init, program=program))),
+        jax.jit(train_cell, donate_argnums=0),
+        jax.jit(jax.vmap(probe)),
     )
 
 
 def _columns(rows: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
     """Returns rows of [lanes] as [lanes, rows]."""
-    return jax.tree.map(lambda *row: np.stack(row, axis=1), *rows)
+    return jax.tree.map(lambda *row: np.stack(row, axis=1), *rows) if rows else {}
+
+
+def _concatenated(trees: Sequence[Any]) -> Any:
+    return jax.tree.map(lambda *leaves: np.concatenate(leaves), *trees)
+
+
+def _gathered(cells: Sequence[Any], num_lanes: int) -> Any:
+    """Returns the trees of all cells of all processes as one, without the padding at the end."""
+    tree = jax.tree.map(lambda *leaves: np.stack(leaves)[:, None], *cells)  # [C, 1, W, ...]
+    if jax.process_count() > 1:
+        # Processes take turns: after the cells' axis comes that of the processes.
+        tree = jax.tree.map(
+            lambda leaf: np.moveaxis(leaf[:, :, 0], 0, 1), multihost_utils.process_allgather(tree)
+        )
+    return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[3:])[:num_lanes], tree)
 
 
 def _probe_ends(ends: Sequence[int], every: int) -> set[int]:
@@ -352,12 +467,6 @@ def _probe_ends(ends: Sequence[int], every: int) -> set[int]:
     return {ends[int(np.searchsorted(ends, epoch))] for epoch in due} | {ends[-1]}
 
 
-def _place(leaf: np.ndarray, sharding: NamedSharding) -> jax.Array:
-    """Returns a global array; every process holds the whole of `leaf` and gives its part."""
-    leaf = leaf.astype(jax.dtypes.canonicalize_dtype(leaf.dtype))
-    return jax.make_array_from_callback(leaf.shape, sharding, lambda index: leaf[index])
-
-
-def _fetch(tree: Any) -> Any:
-    """Returns the whole of a tree of global arrays as numpy arrays, on every process."""
-    return multihost_utils.process_allgather(tree, tiled=True)
+def _canonical(leaf: np.ndarray) -> np.ndarray:
+    """Returns numbers in the precision that training has."""
+    return leaf.astype(jax.dtypes.canonicalize_dtype(leaf.dtype))

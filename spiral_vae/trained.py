@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 from spiral_vae import config as config_lib
 from spiral_vae import evaluate, networks, results, sweep, train
 from spiral_vae.inference import Encode
-from spiral_vae.mixture import Curve
+from spiral_vae.observation import Observe
 from spiral_vae.spiral import Data, Spiral
 
 
@@ -22,11 +22,14 @@ class Model:
     """One trained lane, as functions and arrays."""
 
     encode: Encode  # x [N, 2] -> (mean, logvar) of q(z|x), [N, L] each
-    decode: Curve  # z [N, L] -> mean of p(x|z), [N, 2]
-    sigma: float  # standard deviation of p(x|z)
+    observe: Observe  # z [N, L] -> p(x|z)
     spec: Spiral  # the true process
     t: np.ndarray  # true latent of the training points, [n]
     x: np.ndarray  # training points, [n, 2]
+
+    def decode(self, z: np.ndarray) -> np.ndarray:
+        """Returns the mean of p(x|z), [N, 2], for z [N, L]."""
+        return self.observe(z).mean
 
 
 def load(workdir: str | Path, number: int = 0) -> Model:
@@ -52,11 +55,11 @@ def of_lane(
     numbers: train.Lane, program: train.Program, params: networks.Params, data: Data
 ) -> Model:
     """Returns the model of one lane, none of whose leaves has an axis of lanes."""
-    encode, decode = evaluate.model_of(program.vae, params)
+    params = {"likelihood": {}, **params}  # a fixed sigma has no entry in params.npz
+    encode, observe = evaluate.model_of(program.vae, numbers.likelihood, params)
     return Model(
         encode=encode,
-        decode=decode,
-        sigma=float(numbers.likelihood.sigma),
+        observe=observe,
         spec=jax.tree.map(float, numbers.spiral),
         t=np.asarray(data.t),
         x=np.asarray(data.x),
@@ -80,8 +83,7 @@ def judge(model: Model, gap_points: int = 24) -> evaluate.Report:
     """Returns the report on one lane."""
     return evaluate.evaluate(
         model.encode,
-        model.decode,
-        model.sigma,
+        model.observe,
         spec=model.spec,
         t=model.t,
         x=model.x,
