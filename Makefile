@@ -1,5 +1,7 @@
 # Everything that is run by hand or by CI; `make check` is what a change must pass.
 PYTHON ?= python
+EXPERIMENTS = basic_run sigma_series posterior_collapse turns unknown_sigma anisotropic \
+  heteroscedastic sigma_laws n_and_sigma
 
 .PHONY: check lint test benchmarks experiments
 
@@ -16,6 +18,6 @@ benchmarks:
 	$(PYTHON) -m benchmarks.evaluation
 
 experiments:
-	set -e; for name in basic_run sigma_series posterior_collapse turns; do \
+	set -e; for name in $(EXPERIMENTS); do \
 	  $(PYTHON) -m experiments.$$name; \
 	done

@@ -81,6 +81,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.optimizer = optimizer = ml_collections.ConfigDict()
     optimizer.encoder_learning_rate = 1e-3  # Adam, >= 0; 0 freezes the network
     optimizer.decoder_learning_rate = 1e-3
+    optimizer.decoder_weight_decay = 0.0  # relative to its learning rate (AdamW), >= 0
     optimizer.schedule = "constant"  # 'constant' | 'step' | 'cosine' (to zero)
     optimizer.decay_every = 5_000  # 'step': epochs between two decays, >= 1
     optimizer.decay_factor = 0.5  # 'step': factor of one decay, in (0, 1]
@@ -97,6 +98,6 @@ def get_config() -> ml_collections.ConfigDict:
 
     config.evaluate = ml_collections.ConfigDict()
     # Fraction of the training between two looks at the exact metrics, in (0, 1]; 0 = never.
-    config.evaluate.every = 0.02
+    config.evaluate.every = 0.05
 
     return config

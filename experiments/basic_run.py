@@ -11,13 +11,14 @@ The figure shows the seeds with the smallest, the median and the largest KL(p* |
 
 import numpy as np
 
+from configs import basic_run as config
 from experiments import drawing
 from experiments.experiment import Experiment, main
 from spiral_vae import trained
 
 
 def basic_run(experiment: Experiment) -> None:
-    outcome = experiment.sweep("seeds", {"num_seeds": 64}, [])
+    outcome = experiment.sweep("seeds", config.get_config())
     rows = outcome.rows
     kl = np.asarray([row["kl_to_truth"] for row in rows])
     order = np.argsort(kl)

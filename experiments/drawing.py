@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
+from experiments.experiment import band
 from spiral_vae import ground_truth, plotting
 from spiral_vae.plotting import BEST, DATA, ENCODER, MODEL, TRUTH, Figure
 from spiral_vae.trained import Model
@@ -20,15 +21,34 @@ LABELS = {
     "approximation_gap": "approximation gap, nats",
     "spearman": "|Spearman's $\\rho$|",
 }
+LABELS |= {
+    "sigma_ratio": r"$\hat\sigma$ / noise sigma",
+    "sigma_x_ratio": r"$\hat\sigma_x$ / true",
+    "sigma_y_ratio": r"$\hat\sigma_y$ / true",
+    "sigma_log_ratio_rms": r"RMS $\ln(\hat\sigma / \sigma)$ along the curve",
+    "kl_excess": r"KL$(p^*\|\,p)$ above the best way's, nats",
+    "epochs_to_recover": "epochs until recovered",
+}
 _LOG = ("kl_to_truth", "nll", "inference_gap")
 
 
 @plotting.styled
 def models(named: Mapping[str, Model]) -> Figure:
-    """Returns a panel a model: data, reconstruction at the mean of q, the noise-free spiral."""
-    figure = plotting.new_figure(4.0)
-    for axes, (title, model) in zip(figure.subplots(1, len(named)), named.items(), strict=True):
-        _reconstruction(axes, title, model)
+    """Returns two panels a model: the plane with reconstructions, and the latent against t.
+
+    The latent is the mean of q(z|x) with its standard deviation.
+    """
+    figure = plotting.new_figure(6.8)
+    panels = figure.subplots(2, len(named), height_ratios=[1.5, 1])
+    for (plane, latent), (title, model) in zip(panels.T, named.items(), strict=True):
+        _reconstruction(plane, title, model)
+        mean, logvar = model.encode(model.x)
+        sd = np.exp(0.5 * logvar[:, 0])
+        latent.errorbar(
+            model.t, mean[:, 0], sd, fmt=".", color=ENCODER, ecolor=DATA, elinewidth=0.8, zorder=2
+        )
+        latent.plot([], [], ".", color=ENCODER, label="mean of q(z|x) and its sd")
+        latent.set(xlabel="true $t$", ylabel="$z$")
     return plotting.shared_legend(figure)
 
 
@@ -140,6 +160,220 @@ def thresholds(curves: Mapping[str, tuple[np.ndarray, np.ndarray, np.ndarray]]) 
         line = np.linspace(min(place.min(), 0), place.max(), 100)
         axes.plot(line, np.maximum(line, 0), "--", color=TRUTH, label="linear decoder, exact")
         axes.set(title=name, xlabel=r"$\ln(\sigma_c / \sigma)$", ylabel="mean KL, nats")
+    return plotting.shared_legend(figure)
+
+
+def with_excess(rows: Rows, by: str, within: str | None = None) -> list[dict[str, Any]]:
+    """Returns the rows with `kl_excess`: KL to the truth less that of the best way, seed by seed.
+
+    Args:
+      rows: of summary.csv, with the column `by`.
+      by: names the way of a row; the best one has the smallest median.
+      within: column of separate comparisons, if there are several.
+    """
+    found: list[dict[str, Any]] = []
+    for part in dict.fromkeys(row[within] if within else None for row in rows):
+        own = [row for row in rows if not within or row[within] == part]
+        kl: dict[str, dict[int, float]] = {}
+        for row in own:
+            kl.setdefault(row[by], {})[row["seed"]] = row.get("kl_to_truth", np.nan)
+        best = min(kl, key=lambda way: np.median(list(kl[way].values())))
+        found += [
+            row | {"kl_excess": row.get("kl_to_truth", np.nan) - kl[best][row["seed"]]}
+            for row in own
+        ]
+    return found
+
+
+@plotting.styled
+def intervals(rows: Rows, metrics: Sequence[str], by: str, facet: str | None = None) -> Figure:
+    """Returns a row a facet and a panel a metric: median and 10-90 % over seeds for each way."""
+    facets = list(dict.fromkeys(row[facet] if facet else None for row in rows))
+    ways = list(dict.fromkeys(row[by] for row in rows))
+    figure = plotting.new_figure(1.0 + len(facets) * (0.5 + 0.26 * len(ways)))
+    panels = figure.subplots(len(facets), len(metrics), squeeze=False, sharey=True, sharex="col")
+    for line, part in zip(panels, facets, strict=True):
+        for axes, metric in zip(line, metrics, strict=True):
+            for place, way in enumerate(ways):
+                own = [r for r in rows if r[by] == way and (not facet or r[facet] == part)]
+                low, median, high = band(np.asarray([r.get(metric, np.nan) for r in own], float))
+                if np.isfinite(median):
+                    axes.plot(median, place, "o", color=MODEL)
+                if np.isfinite(low):
+                    axes.plot([low, high if np.isfinite(high) else 1e9], [place] * 2, color=MODEL)
+            drawn = [r.get(metric, np.nan) for r in rows]
+            drawn = np.asarray([v for v in drawn if np.isfinite(v)])
+            if metric in _LOG and len(drawn) and drawn.min() > 0:
+                axes.set_xscale("log")
+            if metric.endswith("ratio"):
+                axes.axvline(1.0, color=TRUTH, linewidth=1, linestyle=":")
+            if metric == "kl_excess":
+                axes.axvline(0.0, color=TRUTH, linewidth=1, linestyle=":")
+            if len(drawn):
+                low, high = np.quantile(drawn, [0.0, 0.98])
+                pad = 0.08 * (high - low) or 0.1
+                if axes.get_xscale() == "linear":
+                    axes.set_xlim(low - pad, high + pad)
+                else:
+                    axes.set_xlim(low / 1.2, high * 1.5)
+                    plotting.log_scale(axes, "x")
+        line[0].set_yticks(range(len(ways)), ways)
+        line[0].set_ylim(len(ways) - 0.5, -0.5)
+        if facet:
+            line[0].set_title(str(part), loc="left")
+    for axes, metric in zip(panels[-1], metrics, strict=True):
+        axes.set_xlabel(LABELS[metric])
+    return figure
+
+
+@plotting.styled
+def sigmas(curves: Mapping[str, Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]]]) -> Figure:
+    """Returns a panel a way: the noise found along the true curve, over the true one.
+
+    Args:
+      curves: name -> for each lane (t [T], found [T], true [T]).
+    """
+    columns = 3
+    height = 2.2 * -(-len(curves) // columns) + 0.6
+    figure = plotting.new_figure(height)
+    panels = figure.subplots(-(-len(curves) // columns), columns, squeeze=False, sharex=True).flat
+    for (name, lanes), axes in zip(curves.items(), panels, strict=False):
+        axes.set_title(name)
+        if not lanes:
+            continue
+        t, _, true = lanes[0]
+        low, median, high = np.quantile([found for _, found, _ in lanes], [0.1, 0.5, 0.9], axis=0)
+        axes.fill_between(t, low, high, color=MODEL, alpha=0.3, linewidth=0, label="10-90 %")
+        axes.plot(t, median, color=MODEL, label="median over seeds")
+        axes.plot(t, true, "--", color=TRUTH, label="truth")
+        axes.set_ylim(0, 1.6 * true.max())
+        axes.set(xlabel="$t$", ylabel=r"$\sigma$")
+    for axes in list(panels):
+        axes.remove()
+    return plotting.shared_legend(figure)
+
+
+@plotting.styled
+def against_n(rows: Rows, information: float) -> Figure:
+    """Returns the error of sigma and the KL to the truth against the number of points.
+
+    Args:
+      rows: with the column num_points.
+      information: Fisher information of log sigma in a point.
+    """
+    figure = plotting.new_figure(4.0)
+    left, right = figure.subplots(1, 2)
+    places = np.asarray(sorted({row["num_points"] for row in rows}))
+    for axes, metric in ((left, "sigma_ratio"), (right, "kl_to_truth")):
+        low, median, high = np.transpose(
+            [
+                band(np.asarray([r[metric] for r in rows if r["num_points"] == n], float))
+                for n in places
+            ]
+        )
+        axes.fill_between(places, low, high, color=MODEL, alpha=0.3, linewidth=0, label="10-90 %")
+        axes.plot(places, median, "o-", color=MODEL, label="median over seeds")
+        axes.set(xlabel="points", ylabel=LABELS[metric])
+    # 10-90 % of a normal estimate that meets the bound: 1.28 standard deviations.
+    error = 1.2816 / np.sqrt(information * places)
+    left.plot(places, np.exp(error), "--", color=TRUTH, label="Cramer-Rao bound, 10-90 %")
+    left.plot(places, np.exp(-error), "--", color=TRUTH)
+    left.axhline(1.0, color=TRUTH, linewidth=1, linestyle=":")
+    right.plot(places, median[0] * places[0] / places, ":", color=TRUTH, label="1/n")
+    for axes, both in ((left, "x"), (right, "xy")):
+        for which in both:
+            plotting.log_scale(axes, which)
+    return plotting.shared_legend(figure)
+
+
+def _medians(rows: Rows, x: str, value: str) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the places of column x and the bands of `value` there, [P] and [P, 3]."""
+    places = sorted({row[x] for row in rows})
+    return np.asarray(places), np.asarray(
+        [band(np.asarray([r[value] for r in rows if r[x] == p], float)) for p in places]
+    )
+
+
+@plotting.styled
+def laws(series: Rows, geco: Rows, pairs: Rows, split: Rows, escape: Rows) -> Figure:
+    """Returns the panels of experiments/sigma_laws.py, from its five lists of rows."""
+    figure = plotting.new_figure(7.0)
+    envelope, duality, equivalence, residual, leaving, spare = figure.subplots(2, 3).flat
+    spare.remove()
+
+    sigma, _ = _medians(series, "likelihood.sigma", "elbo")
+    seeds = sorted({row["seed"] for row in series})
+    elbo, ratio = (
+        np.asarray([[r[name] for r in series if r["seed"] == seed] for seed in seeds])
+        for name in ("elbo", "residual_ratio")
+    )
+    middle = np.sqrt(sigma[1:] * sigma[:-1])
+    slope = np.median(np.diff(elbo, axis=1) / np.diff(np.log(sigma)), axis=0)
+    predicted = np.median(2 * (ratio - 1), axis=0)
+    envelope.plot(sigma, predicted, "-", color=TRUTH, label="prediction")
+    envelope.plot(middle, slope, "o", color=MODEL, label="measured")
+    envelope.axhline(0, color=TRUTH, linewidth=0.5)
+    envelope.set(
+        title="1 envelope", xlabel=r"$\sigma$", ylabel=r"$dL^*/d\,\ln\sigma$, nats", ylim=(-2, 8)
+    )
+
+    tolerance = np.median(sigma * np.sqrt(ratio), axis=0)
+    duality.plot(tolerance, sigma, "-", color=TRUTH)
+    places, found = _medians(geco, "likelihood.kappa", "sigma")
+    duality.errorbar(
+        places,
+        found[:, 1],
+        (found[:, 1] - found[:, 0], found[:, 2] - found[:, 1]),
+        fmt="o",
+        color=MODEL,
+    )
+    duality.set(title="2 GECO", xlabel=r"$\kappa$", ylabel=r"$1/\sqrt{2\lambda}$")
+    for axes, both in ((envelope, "x"), (duality, "xy")):
+        for which in both:
+            plotting.log_scale(axes, which)
+
+    for beta, marker in zip(sorted({row["objective.beta"] for row in pairs}), "s^v", strict=False):
+        own = [row for row in pairs if row["objective.beta"] == beta]
+        places, found = _medians(own, "likelihood.sigma", "kl_to_prior")
+        equivalence.plot(
+            np.sqrt(beta) * places, found[:, 1], marker, label=rf"$\beta$ = {beta:g}", alpha=0.7
+        )
+    places, found = _medians(series, "likelihood.sigma", "kl_to_prior")
+    equivalence.plot(places, found[:, 1], "-", color=TRUTH)
+    equivalence.set(
+        title=r"3 $\beta$ and $\sigma$",
+        xlabel=r"$\sqrt{\beta}\,\sigma$",
+        ylabel="mean KL, nats",
+    )
+
+    plotting.log_scale(equivalence, "x")
+
+    for place, name in enumerate(("sampled", "mean_code")):
+        values = [row[name] for row in split]
+        residual.plot(np.full(len(values), place), values, ".", color=MODEL)
+        residual.plot([place - 0.2, place + 0.2], [1.0 - 0.5 * place] * 2, color=TRUTH)
+    residual.set(title="4 residual", ylabel=r"$\|x - m\|^2 / (D\sigma^2)$", ylim=(0, 1.4))
+    residual.set_xticks([0, 1], ["sampled\ncode", "mean\ncode"])
+    residual.set_xlim(-0.5, 1.5)
+
+    for start, colour, label in (
+        (2.0, ENCODER, r"from $\sigma$ = 2"),
+        (0.3, BEST, r"from $\sigma$ = 0.3"),
+    ):
+        own = [row for row in escape if row["start"] == start]
+        places, found = _medians(own, "exponent", "epochs_to_leave")
+        leaving.fill_between(places, found[:, 0], found[:, 2], color=colour, alpha=0.3, linewidth=0)
+        leaving.plot(places, found[:, 1], "o-", color=colour, label=label)
+        if start == 2.0:
+            line = found[-1, 1] * places[-1] / places
+            leaving.plot(places, line, ":", color=TRUTH, label="in proportion to 1/rate")
+    leaving.set(
+        title="5 leaving collapse",
+        xlabel=r"$2\lambda_1 / \mathrm{Tr}\,C - 1$",
+        ylabel="epochs",
+    )
+    for which in "xy":
+        plotting.log_scale(leaving, which)
     return plotting.shared_legend(figure)
 
 

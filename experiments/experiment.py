@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 from matplotlib.figure import Figure
 from ml_collections import ConfigDict
 
-from configs import base
+from spiral_vae import config as config_lib
 from spiral_vae import plotting, results, run
 
 
@@ -26,22 +27,25 @@ class Experiment:
     quick: bool  # a small size that shows that everything works, but nothing else
 
     def sweep(
-        self, label: str, overrides: Mapping[str, Any], axes: Sequence[str], **quick: Any
+        self, label: str, config: ConfigDict, overrides: Mapping[str, Any] | None = None
     ) -> run.Outcome:
-        """Runs a sweep in a workdir of its own and returns its outcome.
+        """Runs a config in a workdir of its own and returns its outcome.
+
+        The quick size has few epochs, at most two seeds and of each axis the last two values.
 
         Args:
           label: of the workdir.
-          overrides: fields of configs/base.py that differ, by dotted name.
-          axes: of the sweep, as for --sweep.
-          **quick: overrides for the quick size, with '__' for the dots.
+          config: with its axes in config.sweep.
+          overrides: fields that differ from the config, by dotted name.
         """
-        config: ConfigDict = base.get_config()
-        config.update_from_flattened_dict(dict(overrides))
+        config = config_lib.lane_config(config, dict(overrides or {}))
         if self.quick:
-            small = {key.replace("__", "."): value for key, value in quick.items()}
-            config.update_from_flattened_dict(_QUICK | small)
-        config.sweep = tuple(axes)
+            config.num_seeds = min(config.num_seeds, 2)
+            config.data.num_points = min(config.data.num_points, 200)
+            config.train.num_epochs = 40
+            config.train.log_every = 20
+            config.evaluate.every = min(config.evaluate.every, 0.5)
+            config.sweep = tuple(_last_two(axis, config) for axis in config.sweep)
         outcome = run.run(config, str(self.runs / self.name / label))
         assert outcome is not None, "experiments run in one process"
         return outcome
@@ -53,8 +57,30 @@ class Experiment:
         results.write_csv(self.folder / f"{name}.csv", rows)
         plotting.save(figure, self.folder, name)
 
+    def tell(
+        self, rows: Sequence[Mapping[str, Any]], metrics: Sequence[str], by: Sequence[str]
+    ) -> None:
+        """Prints median and 10-90 % of metrics for each group of rows with the same `by`."""
+        for group in dict.fromkeys(tuple(row[name] for name in by) for row in rows):
+            own = [row for row in rows if tuple(row[name] for name in by) == group]
+            cells = []
+            for metric in metrics:
+                values = np.asarray([row.get(metric, np.nan) for row in own], float)
+                low, median, high = band(values)
+                cells.append(f"{metric} {median:.4g} ({low:.4g} to {high:.4g})")
+            print(f"{', '.join(map(str, group))}: {'; '.join(cells)}; {len(own)} lanes")
 
-_QUICK = {"train.num_epochs": 40, "train.log_every": 20, "num_seeds": 2, "evaluate.every": 0.0}
+
+def band(values: np.ndarray) -> np.ndarray:
+    """Returns the 10, 50 and 90 % quantiles, [3]; a lane without a value counts as the largest."""
+    return np.quantile(
+        np.where(np.isnan(values), np.inf, values), [0.1, 0.5, 0.9], method="nearest"
+    )
+
+
+def _last_two(axis: str, config: ConfigDict) -> str:
+    found = config_lib.parse_axis(axis, config)
+    return f"{found.path}={','.join(map(str, found.values[-2:]))}"
 
 
 def main(function: Callable[[Experiment], None]) -> None:
@@ -66,7 +92,7 @@ def main(function: Callable[[Experiment], None]) -> None:
     parser.add_argument("--folder", type=Path, default=Path("docs/results"), help="of the results")
     parser.add_argument("--runs", type=Path, help="of the workdirs; a dated one by default")
     flags = parser.parse_args()
-    jax.config.update("jax_num_cpu_devices", max(2, len(os.sched_getaffinity(0))))
+    jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)))
     stamp = datetime.datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
     runs = flags.runs or Path("runs") / f"experiments_{stamp}"
     function(Experiment(name, flags.folder, runs, flags.quick))

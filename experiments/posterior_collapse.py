@@ -18,6 +18,7 @@ import jax
 import numpy as np
 
 from configs import base
+from configs import posterior_collapse as config
 from experiments import drawing
 from experiments.experiment import Experiment, main
 from spiral_vae import config as config_lib
@@ -36,14 +37,6 @@ GEOMETRIES = {
 }
 RATIOS = np.linspace(0.85, 1.06, 22)  # sigma / sigma_c
 SMALL = 0.02  # nats; below it a run is too slow to have settled
-_SETTING = {
-    "train.batch_size": 200,
-    "train.num_epochs": 2_000,
-    "objective.num_samples": 4,
-    "optimizer.schedule": "cosine",
-    "optimizer.encoder_learning_rate": 3e-3,
-    "optimizer.decoder_learning_rate": 3e-3,
-}
 
 
 def mean_kl(params, data, lane):
@@ -94,7 +87,7 @@ def threshold(ratios: np.ndarray, kl: np.ndarray) -> float:
 
 
 def posterior_collapse(experiment: Experiment) -> None:
-    collapsed = experiment.sweep("collapsed", {"likelihood.sigma": 2.0}, [])
+    collapsed = experiment.sweep("collapsed", base.get_config(), {"likelihood.sigma": 2.0})
     experiment.save(
         drawing.posteriors(trained.load(collapsed.workdir)), collapsed.rows, "posteriors"
     )
@@ -102,12 +95,11 @@ def posterior_collapse(experiment: Experiment) -> None:
     geometries = dict(list(GEOMETRIES.items())[: 1 if experiment.quick else None])
     curves, rows = {}, []
     for name, geometry in geometries.items():
-        config = base.get_config()
-        config.update_from_flattened_dict(_SETTING | geometry)
-        config.num_seeds = 2 if experiment.quick else 16
-        config.train.num_epochs = 20 if experiment.quick else config.train.num_epochs
-        _, lanes = config_lib.expand(config, [])
-        (group,) = sweep.groups(config, lanes)
+        own = config_lib.lane_config(config.get_config(), geometry)
+        if experiment.quick:
+            own.num_seeds, own.train.num_epochs = 2, 20
+        _, lanes = config_lib.expand(own, [])
+        (group,) = sweep.groups(own, lanes)
         up = follow(group, ratios)
         down = follow(group, ratios[::-1])[::-1]
         curves[name] = (-np.log(ratios), up, down)

@@ -7,34 +7,25 @@ sigmas from 0.05 to 12 times the noise with 16 seeds each says where one regime 
     python -m experiments.sigma_series
 """
 
+from configs import sigma_series as config
 from experiments import drawing
 from experiments.experiment import Experiment, main
 from spiral_vae import ground_truth, trained
 
-_SETTING = {
-    "data.u_start": 0.05,
-    "train.num_epochs": 15_000,
-    "model.encoder.hidden_layers": 2,
-    "model.decoder.hidden_layers": 2,
-}
 _METRICS = ("kl_to_truth", "nll", "kl_to_prior", "inference_gap", "spearman")
 
 
 def sigma_series(experiment: Experiment) -> None:
-    sigmas = "0.01,0.2,2.0" if experiment.quick else "0.0001,0.2,2.0"
-    post = experiment.sweep("post", _SETTING, [f"likelihood.sigma={sigmas}"], num_seeds=1)
+    post = experiment.sweep("post", config.get_config("post"))
     models = {
         f"$\\sigma$ = {row['likelihood.sigma']:g}: {row['verdict']}": trained.load(
             post.workdir, row["lane"]
         )
         for row in post.rows
-        if row["seed"] == 0
     }
     experiment.save(drawing.models(models), post.rows, "post")
 
-    setting = {**_SETTING, "num_seeds": 16, "evaluate.every": 0.0}
-    axis = "likelihood.sigma=" + ("log(0.1,1,2)" if experiment.quick else "log(0.01,2.4,25)")
-    rows = experiment.sweep("sweep", setting, [axis]).rows
+    rows = experiment.sweep("sweep", config.get_config("sweep")).rows
     truth = ground_truth.process(trained.load(post.workdir).spec)
     figure = drawing.bands(
         rows,

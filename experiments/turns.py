@@ -14,12 +14,12 @@ import math
 
 import numpy as np
 
+from configs import turns as config
 from experiments import drawing
 from experiments.experiment import Experiment, main
-from spiral_vae import ground_truth, inference, mixture
+from spiral_vae import ground_truth, inference, mixture, observation
 from spiral_vae.spiral import Spiral
 
-TURNS = (1, 2, 3, 4, 6, 8)
 SECOND_MODE = 0.05  # mass that makes a posterior count as bimodal
 NUM_POINTS = 400  # draws that the share and the price are means over
 
@@ -31,13 +31,13 @@ def ambiguity(turns: int, num_points: int = NUM_POINTS) -> dict[str, float]:
     """
     spec = Spiral(omega=2 * math.pi * turns, rdot=2.5, noise_sigma=0.2, u_start=0.0, u_stop=1.0)
     process = ground_truth.process(spec)
-    decode = ground_truth.true_decoder(spec)
+    observe = ground_truth.true_decoder(spec)
     rng = np.random.default_rng(0)
     z = rng.standard_normal((num_points, 1))
-    x = decode(z) + 0.2 * rng.standard_normal((num_points, 2))
-    rules = ground_truth.model_rules(decode, 0.2, 1, reach=2.0)
+    x = observation.draw(rng, observe(z))
+    rules = ground_truth.model_rules(observe, 1, reach=2.0)
     log_evidence, _ = rules.log_density(x)
-    best = inference.best_gaussian(x, z, np.full_like(z, -4.0), decode, 0.2, rules.fine)
+    best = inference.best_gaussian(x, z, np.full_like(z, -4.0), observe, rules.fine)
     posterior = mixture.log_posterior(x, process.rules.fine)
     weight = np.exp(process.rules.fine.log_weight)
     bimodal = [_second_mode(np.exp(row), weight) > SECOND_MODE for row in posterior]
@@ -58,23 +58,8 @@ def _second_mode(density: np.ndarray, weight: np.ndarray) -> float:
 
 
 def turns(experiment: Experiment) -> None:
-    setting = {
-        "num_seeds": 16,
-        "data.u_start": 0.0,
-        "data.num_points": 400,
-        "train.num_epochs": 4_000,
-        "optimizer.schedule": "cosine",
-        "optimizer.encoder_learning_rate": 3e-3,
-        "optimizer.decoder_learning_rate": 3e-3,
-        "model.encoder.hidden_layers": 2,
-        "model.decoder.hidden_layers": 2,
-        "model.encoder.hidden_dim": 64,
-        "model.decoder.hidden_dim": 64,
-        "evaluate.every": 0.0,
-    }
-    numbers = TURNS[:2] if experiment.quick else TURNS
-    values = ",".join(repr(2 * math.pi * n) for n in numbers)
-    rows = experiment.sweep("sweep", setting, [f"data.omega={values}"], data__num_points=100).rows
+    rows = experiment.sweep("sweep", config.get_config()).rows
+    numbers = sorted({round(row["data.omega"] / (2 * math.pi)) for row in rows})
     exact = {n: ambiguity(n, 30 if experiment.quick else NUM_POINTS) for n in numbers}
     rows = [row | exact[round(row["data.omega"] / (2 * math.pi))] for row in rows]
     experiment.save(drawing.turns(rows), rows)

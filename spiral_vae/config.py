@@ -122,6 +122,7 @@ _RULES = {
     "objective.kl_warmup": _number(0, 0.9),
     "optimizer.encoder_learning_rate": _NOT_NEGATIVE,
     "optimizer.decoder_learning_rate": _NOT_NEGATIVE,
+    "optimizer.decoder_weight_decay": _NOT_NEGATIVE,
     "optimizer.schedule": _choice(*train.SCHEDULES),
     "optimizer.decay_every": _integer(1),
     "optimizer.decay_factor": _SHARE,

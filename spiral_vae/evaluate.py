@@ -232,28 +232,27 @@ def _distance_to_truth(points: np.ndarray, truth: Process) -> float:
     return np.sqrt(np.mean(distance**2)) / truth.noise_sigma
 
 
-def _sigma_metrics(nodes: Mixture, truth: Process) -> dict[str, float]:
-    """Returns the decoder's noise and its errors (M3).
+def sigmas_along_truth(nodes: Mixture, truth: Process) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the noise of a model and of the truth at the truth's nodes in t, [T, 2] each.
 
-    The root mean squares are over p(z) for the model and over t for the truth. Along the curve,
-    each true place is compared with the model's nearest one, dimension by dimension.
+    Standard deviations of each dimension; each true place is compared with the model's nearest one.
     """
+    inside = nodes.log_prior > -_FAR  # of all |z| up to 400 those that p(z) sees
+    _, place = spatial.cKDTree(nodes.mean[inside]).query(truth.rules.fine.mean)
+    model = jax.tree.map(lambda leaf: leaf[inside][place], nodes.observation)
+    covariances = map(observation_lib.covariance, (model, truth.rules.fine.observation))
+    found, expected = (np.sqrt(np.diagonal(c, axis1=1, axis2=2)) for c in covariances)
+    return found, expected
+
+
+def _sigma_metrics(nodes: Mixture, truth: Process) -> dict[str, float]:
+    """Returns the decoder's noise, its root mean square over p(z), and its errors (M3)."""
     weight = np.exp(nodes.log_weight + nodes.log_prior)
     sigmas = observation_lib.mean_sigmas(nodes.observation, weight)
     total = np.tensordot(weight, observation_lib.covariance(nodes.observation), axes=1)
     sigma = np.sqrt(np.mean(sigmas**2))
-    inside = nodes.log_prior > -_FAR  # of all |z| up to 400 those that p(z) sees
-    true = truth.rules.fine
-    _, place = spatial.cKDTree(nodes.mean[inside]).query(true.mean)
-    found, expected = (
-        np.log(np.diagonal(observation_lib.covariance(one), axis1=1, axis2=2)) / 2
-        for one in (
-            jax.tree.map(lambda leaf: leaf[inside][place], nodes.observation),
-            true.observation,
-        )
-    )
-    along = np.exp(true.log_weight + true.log_prior)
-    square = along @ np.mean((found - expected) ** 2, axis=1) / along.sum()
+    log_ratio = np.abs(np.log(np.divide(*sigmas_along_truth(nodes, truth))))
+    along = np.exp(truth.rules.fine.log_weight + truth.rules.fine.log_prior)
     return {
         "sigma": sigma,
         "sigma_x": sigmas[0],
@@ -262,8 +261,8 @@ def _sigma_metrics(nodes: Mixture, truth: Process) -> dict[str, float]:
         "sigma_ratio": sigma / truth.noise_sigma,
         "sigma_x_ratio": sigmas[0] / truth.noise_sigmas[0],
         "sigma_y_ratio": sigmas[1] / truth.noise_sigmas[1],
-        "sigma_log_ratio_rms": np.sqrt(square),
-        "sigma_log_ratio_max": np.max(np.abs(found - expected)),
+        "sigma_log_ratio_rms": np.sqrt(along @ np.mean(log_ratio**2, axis=1) / along.sum()),
+        "sigma_log_ratio_max": np.max(log_ratio),
     }
 
 

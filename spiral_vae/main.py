@@ -57,10 +57,9 @@ def _configure_jax() -> None:
     # absl would show their news: which backends are looked for, that a font list is built.
     for name in ("jax", "matplotlib"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    # On CPU every core is a device of its own; other platforms ignore this. At least two even on
-    # one core, as results have the same bits on any number of devices from two on.
+    # On CPU every core is a device of its own; other platforms ignore this.
     if "JAX_NUM_CPU_DEVICES" not in os.environ:
-        jax.config.update("jax_num_cpu_devices", max(2, len(os.sched_getaffinity(0))))
+        jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)))
     # Compilation takes longer than a short run: keep what was compiled.
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")

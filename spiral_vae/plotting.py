@@ -12,7 +12,7 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 from scipy.special import bdtr
 
 # Okabe & Ito's colours, told apart by the colour-blind; each means the same in every figure.
@@ -386,6 +386,17 @@ def shared_legend(figure: Figure) -> Figure:
             entries.values(), entries.keys(), loc="outside lower center", ncols=min(len(entries), 5)
         )
     return figure
+
+
+def log_scale(axes: Axes, which: str) -> None:
+    """Gives the 'x' or 'y' axis a log scale whose labels are plain numbers that don't collide."""
+    axis = getattr(axes, f"{which}axis")
+    axes.set(**{f"{which}scale": "log"})
+    low, high = sorted(axis.get_view_interval())
+    subs = (1.0, 2.0, 5.0) if high / low < 30 else (1.0,)
+    axis.set_major_locator(LogLocator(subs=subs, numticks=6))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def data_space(axes: Axes, *points: np.ndarray) -> None:

@@ -62,7 +62,8 @@ class Lane:
     encoder_learning_rate: jax.typing.ArrayLike
     decoder_learning_rate: jax.typing.ArrayLike
     likelihood_learning_rate: jax.typing.ArrayLike
-    weight_decay: jax.typing.ArrayLike  # of the decoder's heads other than the mean
+    decoder_weight_decay: jax.typing.ArrayLike
+    variance_weight_decay: jax.typing.ArrayLike  # of the decoder's other heads than the mean
     decay_every: jax.typing.ArrayLike  # epochs
     decay_factor: jax.typing.ArrayLike
     warmup: jax.typing.ArrayLike  # fraction of the training
@@ -256,9 +257,13 @@ def train_step(
         params, carried, batch, lane, program
     )
     updates, opt_state = _ADAM.update(grads, opt_state, params)
+    # Decoupled from Adam's scaling (Loshchilov & Hutter 2019): a pull towards 0 at the same rate.
+    updates["decoder"] = jax.tree.map(
+        lambda u, p: u + lane.decoder_weight_decay * p, updates["decoder"], params["decoder"]
+    )
     for head in program.vae.decoder.heads[1:]:
         updates["decoder"][head] = jax.tree.map(
-            lambda u, p: u + lane.weight_decay * p,
+            lambda u, p: u + lane.variance_weight_decay * p,
             updates["decoder"][head],
             params["decoder"][head],
         )

@@ -45,7 +45,14 @@ def test_every_field_of_the_default_config_has_a_rule_and_keeps_it():
         ("data.u_start", 0.0),
         ("data.omega", -1.0),
         ("data.rdot", -2.5),
+        ("data.noise_sigma_x", 0.1),
+        ("data.noise_slope", 0.5),
+        ("data.noise_angle", -7.0),
         ("model.latent_dim", 2),
+        ("likelihood.kind", "full_covariance"),
+        ("likelihood.averaging", 1.0),
+        ("likelihood.learning_rate", 0.0),
+        ("objective.kind", "iwae"),
         ("objective.beta", 0.0),
         ("objective.kl_warmup", 0.9),
         ("optimizer.encoder_learning_rate", 0.0),
@@ -77,6 +84,11 @@ def test_validate_accepts(path, value):
         ("data.omega", math.inf),
         ("data.rdot", 0.0),
         ("data.noise_sigma", 0.0),
+        ("data.noise_sigma", None),
+        ("data.noise_sigma_x", 0.0),
+        ("data.noise_sigma_y", "0.1"),
+        ("data.noise_slope", -0.1),
+        ("data.noise_angle", math.nan),
         ("data.t_law", "linear"),
         ("data.u_start", -0.01),
         ("data.u_stop", 1.01),
@@ -89,11 +101,26 @@ def test_validate_accepts(path, value):
         ("likelihood.sigma", 0.0),
         ("likelihood.sigma", math.nan),
         ("likelihood.sigma", "0.2"),
+        ("likelihood.estimator", "mean"),
+        ("likelihood.averaging", 0.0),
+        ("likelihood.learning_rate", -1e-3),
+        ("likelihood.kappa", 0.0),
+        ("likelihood.kappa", -1.0),
+        ("likelihood.kappa", math.inf),
+        ("likelihood.geco_rate", 0.0),
+        ("likelihood.geco_averaging", 1.0),
+        ("likelihood.stabiliser", None),
+        ("likelihood.beta_nll", 1.1),
+        ("likelihood.warmup", -0.1),
+        ("likelihood.floor", -1e-3),
+        ("likelihood.weight_decay", -1e-3),
+        ("objective.kind", "vi"),
         ("objective.beta", -1.0),
         ("objective.beta", math.inf),
         ("objective.num_samples", 0),
         ("objective.kl_warmup", 0.91),
         ("optimizer.decoder_learning_rate", -1e-3),
+        ("optimizer.decoder_weight_decay", -1e-3),
         ("optimizer.decay_factor", 0.0),
         ("optimizer.decay_factor", 1.5),
         ("optimizer.warmup", math.nan),
@@ -116,13 +143,48 @@ def test_validate_names_field_and_value(path, value):
         {"data.u_start": 0.5, "data.u_stop": 0.5},
         {"train.batch_size": 201},
         {"seed": 2**32 - 1, "num_seeds": 2},
+        {"likelihood.kind": "closed_form", "likelihood.estimator": "learned"},
+        {"likelihood.kind": "learned", "likelihood.kappa": 0.1},
+        {"likelihood.kind": "geco", "likelihood.stabiliser": "faithful"},
+        {"likelihood.kind": "fixed", "likelihood.floor": 0.01},
+        {"likelihood.kind": "fixed", "likelihood.weight_decay": 0.1},
     ],
 )
 def test_validate_refuses_combinations(overrides):
     with pytest.raises(ConfigError) as error:
         config_lib.validate(_config(**overrides))
+    (line,) = str(error.value).splitlines()
     for path, value in overrides.items():
-        assert f"{path}={value}" in str(error.value)
+        assert f"{path}={value}" in line
+
+
+@pytest.mark.parametrize("rdot", [1.5, -1.5])
+@pytest.mark.parametrize("floor", [1.5, 2.0])
+def test_validate_refuses_a_floor_as_wide_as_the_data(floor, rdot):
+    own = {"likelihood.kind": "heteroscedastic", "likelihood.floor": floor, "data.rdot": rdot}
+    with pytest.raises(ConfigError) as error:
+        config_lib.validate(_config(**own))
+    (line,) = str(error.value).splitlines()
+    assert "likelihood.floor must be <" in line
+    assert line.endswith(f"found likelihood.floor={floor}, data.rdot={rdot}")
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        {"likelihood.kind": "full_covariance", "likelihood.estimator": "learned"},
+        {"likelihood.kind": "geco", "likelihood.kappa": 0.1},
+        {
+            "likelihood.kind": "heteroscedastic",
+            "likelihood.stabiliser": "beta_nll",
+            "likelihood.floor": 1.4,
+            "likelihood.weight_decay": 0.1,
+            "data.rdot": -1.5,
+        },
+    ],
+)
+def test_validate_accepts_combinations(overrides):
+    config_lib.validate(_config(**overrides))
 
 
 def test_validate_lists_all_problems():
@@ -136,6 +198,46 @@ def test_validate_lists_all_problems():
     for start in ("seed: ", "likelihood.sigma: ", "objective.beta: missing", "train.batch_size"):
         assert any(line.startswith(start) for line in lines), start
     assert "likelihood.sgima: no such field; did you mean likelihood.sigma?" in lines
+
+
+# Fields that may be empty
+
+OPTIONAL = ("data.noise_sigma_x", "data.noise_sigma_y", "likelihood.kappa")
+GECO = {"likelihood.kind": "geco"}  # the kind that takes a kappa
+
+
+def _get(config, path):
+    for name in path.split("."):
+        config = config[name]
+    return config
+
+
+@pytest.mark.parametrize("path", OPTIONAL)
+def test_an_optional_field_is_empty_until_it_is_set(path):
+    config = base.get_config()
+    assert _get(config, path) is None
+    restored = from_json(to_json(config), base.get_config())
+    assert _get(restored, path) is None and restored == config
+    config.update_from_flattened_dict({path: 0.3, **GECO})  # with ConfigDict's own type checks
+    config_lib.validate(config)
+    restored = from_json(to_json(config), base.get_config())
+    assert _get(restored, path) == 0.3 and restored == config
+    # and a file that says it is empty empties it
+    restored = from_json(to_json(base.get_config()), config)
+    assert _get(restored, path) is None
+
+
+@pytest.mark.parametrize("path", OPTIONAL)
+def test_an_optional_field_can_be_swept(path):
+    axes, lanes = expand(_config(**GECO), [f"{path}=1,0.5", "data.omega=1,2"])
+    assert axes[0].values == (1.0, 0.5) and type(axes[0].values[0]) is float
+    assert [lane[path] for lane in lanes] == [1.0, 1.0, 0.5, 0.5]
+    assert _get(lane_config(base.get_config(), lanes[2]), path) == 0.5
+    assert parse_axis(f"{path}=lin(1,2,3)", base.get_config()).values == (1.0, 1.5, 2.0)
+    with pytest.raises(ConfigError, match=f"{path}: 'wide' is not a number"):
+        parse_axis(f"{path}=1,wide", base.get_config())
+    with pytest.raises(ConfigError, match=f"lane {path}=-1.0: {path}: found -1.0"):
+        expand(_config(**GECO), [f"{path}=1,-1"])
 
 
 # axes and lanes
@@ -170,9 +272,10 @@ def test_parse_axis(text, values):
         ("likelihood.sigma", "FIELD=VALUE"),
         ("sgima=1", "did you mean likelihood.sigma?"),
         ("config.likelihood.sigma=1", "did you mean likelihood.sigma"),
-        ("learning_rate=1", "optimizer.decoder_learning_rate"),
+        ("learning_rate=1", "did you mean likelihood.learning_rate?"),
+        ("coder_learning_rate=1", "optimizer.decoder_learning_rate"),
         ("xyzzy=1", "configs/base.py"),
-        ("likelihood=1", "likelihood: a section, not a field; it has likelihood.kind"),
+        ("likelihood=1", "likelihood: a section, not a field; it has likelihood.averaging, "),
         ("likelihood.sigma=", "no values"),
         ("likelihood.sigma=1,,2", "'' is not a number"),
         ("data.t_law=sqrt,", "empty"),
@@ -282,6 +385,7 @@ def test_json_round_trip_keeps_values_and_types():
         ('{"likelihood": 1.0}', "likelihood: a section"),
         ('{"seed": {"a": 1}}', "seed.a: no such field"),
         ('{"seed": "1"}', "seed: the stored '1' is not of type int"),
+        ('{"likelihood": {"kappa": "1"}}', "likelihood.kappa: the stored '1' is not of type float"),
     ],
 )
 def test_from_json_refuses(text, words):
@@ -330,17 +434,17 @@ def command_line(tmp_path, monkeypatch):
         (["--noconfig.train.shuffle"], "train.shuffle", False),
         (["--config.train.shuffle", "--workdir", "x"], "train.shuffle", True),
         (["--config.train.shuffle=false"], "train.shuffle", False),
+        (["--config.likelihood.kappa=1"], "likelihood.kappa", 1.0),
+        (["--config.data.noise_sigma_x", "0.3"], "data.noise_sigma_x", 0.3),
         (["--config.sweep=('seed=1,2',)"], "sweep", ("seed=1,2",)),
         (["--config=good.py:7"], "seed", 7),
         (["--workdir=x", "--config", "good.py:7", "--config.seed=8"], "seed", 8),
     ],
 )
 def test_parse_flags(command_line, args, path, value):
-    config = command_line(*args)
-    for name in path.split("."):
-        config = config[name]
-    assert config == value
-    assert type(config) is type(value)
+    found = _get(command_line(*args), path)
+    assert found == value
+    assert type(found) is type(value)
 
 
 def test_the_config_is_locked(command_line):
@@ -362,6 +466,8 @@ def test_the_config_is_locked(command_line):
         (["--config.model.encoder.hidden_dim=1.5"], "hidden_dim: '1.5' is not an integer"),
         (["--config.train.num_epochs=1e3"], "train.num_epochs: '1e3' is not an integer"),
         (["--config.likelihood.sigma", "abc"], "likelihood.sigma: 'abc' is not a number"),
+        (["--config.likelihood.kappa=small"], "likelihood.kappa: 'small' is not a number"),
+        (["--config.data.noise_sigma_x="], "data.noise_sigma_x: '' is not a number"),
         (["--config.train.shuffle=maybe"], "train.shuffle: 'maybe' is not true or false"),
         (["--config.seed="], "seed: '' is not an integer"),
         (["--config.seed"], "Missing value for flag --config.seed"),

@@ -8,6 +8,8 @@ import pytest
 from scipy import special, stats
 
 from spiral_vae import evaluate, ground_truth, networks
+from spiral_vae.likelihood import Fixed, Learned
+from spiral_vae.observation import Observation, around
 from spiral_vae.spiral import Spiral
 
 PI = np.pi
@@ -56,7 +58,7 @@ def _mirrored(encode, decode):
 
 def _judge(encode, decode, sigma=0.2, **kwargs):
     t, x = _data()
-    return evaluate.evaluate(encode, decode, sigma, spec=BASIC, t=t, x=x, **kwargs)
+    return evaluate.evaluate(encode, around(decode, sigma), spec=BASIC, t=t, x=x, **kwargs)
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +77,10 @@ def test_the_exact_decoder_is_at_no_distance_from_the_truth(exact, truth):
     assert metrics["kl_from_truth"] == pytest.approx(0, abs=1e-6)
     assert metrics["nll"] == pytest.approx(truth.entropy.value, abs=1e-6)
     assert metrics["recovered_fraction"] == pytest.approx(1, abs=1e-6)
-    assert metrics["sigma_ratio"] == pytest.approx(1, abs=1e-12)
+    for name in ("sigma_ratio", "sigma_x_ratio", "sigma_y_ratio"):
+        assert metrics[name] == pytest.approx(1, abs=1e-12), name
+    for name in ("noise_correlation", "sigma_log_ratio_rms", "sigma_log_ratio_max"):
+        assert metrics[name] == pytest.approx(0, abs=1e-12), name
     # Half the distance of the 4096 points that stand for the curve; its length is below 16.
     half_spacing = 0.5 * 16 / 4096 / 0.2
     assert metrics["truth_to_curve"] < half_spacing
@@ -122,9 +127,8 @@ def test_gaps_are_of_points_evenly_along_t():
 def test_metrics_do_not_depend_on_the_order_of_the_points(exact):
     t, x = _data()
     encode = _moments_encoder(_exact_decode, 0.2)
-    other = evaluate.evaluate(
-        encode, _exact_decode, 0.2, spec=BASIC, t=t[::-1], x=x[::-1], gap_points=500
-    )
+    observe = around(_exact_decode, 0.2)
+    other = evaluate.evaluate(encode, observe, spec=BASIC, t=t[::-1], x=x[::-1], gap_points=500)
     for name, value in exact.metrics.items():
         assert other.metrics[name] == pytest.approx(value, abs=1e-10), name  # order of sums
 
@@ -165,8 +169,8 @@ def test_a_mirrored_two_latent_model_reports_its_strongest_latent():
     def decode_two(z):
         return _exact_decode(-z[:, 1:])
 
-    report = evaluate.evaluate(encode_two, decode_two, 1.0, spec=loud, t=t, x=x)
-    one = evaluate.evaluate(encode, _exact_decode, 1.0, spec=loud, t=t, x=x).metrics
+    report = evaluate.evaluate(encode_two, around(decode_two, 1.0), spec=loud, t=t, x=x)
+    one = evaluate.evaluate(encode, around(_exact_decode, 1.0), spec=loud, t=t, x=x).metrics
     m = report.metrics
     assert report.gaps is None and report.calibration is None
     assert m["spearman"] == pytest.approx(-one["spearman"], abs=1e-12)
@@ -326,8 +330,8 @@ def test_the_exact_decoders_noise_ellipses_hold_what_they_say(exact):
 
 def test_model_of_is_the_network_in_double_precision():
     vae = networks.VAE(networks.Encoder(8, 2), networks.Decoder(8, 1))
-    params = vae.init(jax.random.key(0))
-    encode, decode = evaluate.model_of(vae, params)
+    params = vae.init(jax.random.key(0)) | {"likelihood": {}}
+    encode, observe = evaluate.model_of(vae, Fixed(sigma=0.3), params)
     p = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), params)
     z = np.random.default_rng(0).normal(size=(5, 1))
 
@@ -335,12 +339,80 @@ def test_model_of_is_the_network_in_double_precision():
         return x @ layer["kernel"] + layer["bias"]
 
     own = dense(np.tanh(dense(z, p["decoder"]["hidden_0"])), p["decoder"]["mean"])
-    found = decode(z)
-    assert found.dtype == np.float64
-    np.testing.assert_allclose(found, own, atol=1e-14)  # rounding of float64, not of float32
+    found = observe(z)
+    assert found.mean.dtype == found.scale.dtype == np.float64
+    np.testing.assert_allclose(found.mean, own, atol=1e-14)  # rounding of float64, not of float32
+    np.testing.assert_array_equal(found.scale, [0.3 * np.eye(2)] * 5)
     x = np.random.default_rng(1).normal(size=(7, 2))
     hidden = np.tanh(dense(x, p["encoder"]["hidden_0"]))
     hidden = np.tanh(dense(hidden, p["encoder"]["hidden_1"]))
     mean, logvar = encode(x)
     np.testing.assert_allclose(mean, dense(hidden, p["encoder"]["mean"]), atol=1e-14)
     np.testing.assert_allclose(logvar, dense(hidden, p["encoder"]["logvar"]), atol=1e-14)
+
+
+def test_model_of_takes_the_noise_from_the_params():
+    """As training stores them: log standard deviations and a unit lower triangle."""
+    vae = networks.VAE(networks.Encoder(8, 2), networks.Decoder(8, 1))
+    learned = Learned(sigma=0.3, covariance="full")
+    own = {"log_scale": np.log([0.1, 0.5]), "lower": np.array([[9.0, 9.0], [-2.0, 9.0]])}
+    params = vae.init(jax.random.key(0)) | {"likelihood": own}
+    _, observe = evaluate.model_of(vae, learned, params)
+    expected = [[0.1, 0], [-2 * 0.5, 0.5]]
+    np.testing.assert_allclose(observe(np.zeros((3, 1))).scale, [expected] * 3, atol=1e-15)
+
+
+# The decoder's noise
+
+
+def test_noise_of_a_model_is_reported_in_all_its_parts():
+    lower = np.array([[0.5, 0.0], [-0.6, 0.3]])
+    covariance = lower @ lower.T
+    m = _judge(_prior, lambda z: z * [1.2, 0.5], lower, gap_points=2).metrics
+    sigmas = np.sqrt(np.diagonal(covariance))
+    exact = {
+        "sigma": np.sqrt(np.mean(sigmas**2)),
+        "sigma_x": sigmas[0],
+        "sigma_y": sigmas[1],
+        "noise_correlation": covariance[0, 1] / np.prod(sigmas),
+        "sigma_ratio": np.sqrt(np.mean(sigmas**2)) / 0.2,
+        "sigma_x_ratio": sigmas[0] / 0.2,
+        "sigma_y_ratio": sigmas[1] / 0.2,
+        "sigma_log_ratio_rms": np.sqrt(np.mean(np.log(sigmas / 0.2) ** 2)),
+        "sigma_log_ratio_max": np.max(np.abs(np.log(sigmas / 0.2))),
+    }
+    for name, value in exact.items():
+        assert m[name] == pytest.approx(value, rel=1e-12), name
+
+
+def test_the_exact_decoder_of_uneven_noise_is_exact_in_it():
+    """Noise that grows along the curve, more of it in one direction than in the other."""
+    spec = dataclasses.replace(
+        BASIC, noise_sigma=(0.5, 0.3), noise_slope=0.25, noise_angle=0.6, omega=2.0
+    )
+    cos, sin = np.cos(0.6), np.sin(0.6)
+
+    def observe(z):
+        t = np.sqrt(0.01 + 0.99 * special.ndtr(z))
+        axes = np.array([[cos, -sin], [sin, cos]]) * (np.array([0.5, 0.3]) + 0.25 * t)[:, None]
+        mean = 2.5 * t * np.concatenate([np.cos(2 * t), np.sin(2 * t)], axis=1)
+        return Observation(mean=mean, scale=np.linalg.cholesky(axes @ np.swapaxes(axes, 1, 2)))
+
+    t, x = _data(16)
+    report = evaluate.evaluate(_prior, observe, spec=spec, t=t, x=x, gap_points=2)
+    m, truth = report.metrics, ground_truth.process(spec)
+    assert m["kl_to_truth"] == pytest.approx(0, abs=1e-6)
+    np.testing.assert_allclose([m["sigma_x"], m["sigma_y"]], truth.noise_sigmas, rtol=1e-10)
+    for name in ("sigma_ratio", "sigma_x_ratio", "sigma_y_ratio"):
+        assert m[name] == pytest.approx(1, abs=1e-10), name
+    # Places are compared from node to node, up to a quarter of sigma apart.
+    assert m["sigma_log_ratio_rms"] < 0.01 and m["sigma_log_ratio_max"] < 0.05
+    # R diag(a, b)^2 R^T, a = 0.5 + 0.25 t, b = 0.3 + 0.25 t, with the moments of t = sqrt(u)
+    first, second = 2 / 3 * (1 - 0.01**1.5) / 0.99, 0.5 * (1 - 0.01**2) / 0.99
+    a, b = (s**2 + 2 * s * 0.25 * first + 0.25**2 * second for s in (0.5, 0.3))
+    total = sin**2 * np.array([b, a]) + cos**2 * np.array([a, b])
+    correlation = sin * cos * (a - b) / np.sqrt(np.prod(total))
+    assert m["noise_correlation"] == pytest.approx(correlation, abs=1e-8)
+    np.testing.assert_allclose(truth.noise_sigmas, np.sqrt(total), rtol=1e-8)
+    nominal = report.calibration.nominal
+    np.testing.assert_allclose(report.calibration.noise_coverage, nominal, atol=0.034)

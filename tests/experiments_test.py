@@ -7,13 +7,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments import posterior_collapse, turns
+from experiments import drawing, n_and_sigma, posterior_collapse, turns
+from spiral_vae import ground_truth
+from spiral_vae.spiral import Spiral
 
 RESULTS = {
     "basic_run": ["basic_run"],
     "sigma_series": ["sigma_series_post", "sigma_series_sweep"],
     "posterior_collapse": ["posterior_collapse_posteriors", "posterior_collapse_threshold"],
     "turns": ["turns"],
+    "unknown_sigma": ["unknown_sigma"],
+    "anisotropic": ["anisotropic"],
+    "heteroscedastic": ["heteroscedastic", "heteroscedastic_sigmas"],
+    "sigma_laws": ["sigma_laws"],
+    "n_and_sigma": ["n_and_sigma"],
 }
 
 
@@ -44,3 +51,34 @@ def test_second_mode_is_the_smaller_bump():
     )
     weight = np.full(len(t), 1 / density.sum())
     np.testing.assert_allclose(turns._second_mode(density, weight), 0.3, rtol=1e-6)
+
+
+def test_fisher_information_is_the_curvature_of_the_divergence():
+    """KL(p_sigma || p_sigma') = I (ln sigma'/sigma)^2 / 2 + ..., here with its exact left side."""
+    spec = Spiral(omega=8.8, rdot=2.5, noise_sigma=(0.2, 0.2), u_start=0.01, u_stop=1.0)
+    truth = ground_truth.process(spec)
+    step = 1e-3
+    both = []
+    for sign in (-1, 1):
+        sigma = 0.2 * np.exp(sign * step)
+        other = Spiral(omega=8.8, rdot=2.5, noise_sigma=(sigma,) * 2, u_start=0.01, u_stop=1.0)
+        nll = ground_truth.cross_entropy(truth, ground_truth.process_rules(other))
+        both.append(nll.value - truth.entropy.value)
+    curvature = (both[0] + both[1]) / step**2  # cubic terms cancel
+    np.testing.assert_allclose(n_and_sigma.fisher_information(spec), curvature, rtol=1e-4)
+
+
+def test_excess_is_paired_by_seed_within_each_part():
+    rows = [
+        {"noise": noise, "way": way, "seed": seed, "kl_to_truth": kl}
+        for noise, way, seed, kl in (
+            ("a", "x", 0, 1.0),
+            ("a", "x", 1, 2.0),
+            ("a", "y", 0, 4.0),
+            ("a", "y", 1, 3.0),
+            ("b", "x", 0, 5.0),
+            ("b", "y", 0, 3.0),
+        )
+    ]
+    found = drawing.with_excess(rows, by="way", within="noise")
+    assert [row["kl_excess"] for row in found] == [0, 0, 3, 1, 2, 0]

@@ -5,6 +5,7 @@ import pytest
 from scipy import stats
 
 from spiral_vae import evaluate, figures, plotting, trained
+from spiral_vae.observation import around
 from spiral_vae.spiral import Spiral
 
 A, SIGMA = np.asarray([1.5, -0.5]), 0.7
@@ -14,6 +15,9 @@ VARIANCE = 1 / (1 + A @ A / SIGMA**2)  # of the exact posterior of z ~ N(0, 1), 
 
 def _decode(z):
     return z[:, :1] * A
+
+
+OBSERVE = around(_decode, SIGMA)
 
 
 def _encode(x):
@@ -27,7 +31,7 @@ def drawn(tmp_path_factory):
     """The arguments of each figure, by name."""
     t = np.linspace(0.1, 1, 30)
     x = 2.5 * t[:, None] * np.stack([np.cos(2 * t), np.sin(2 * t)], axis=1)
-    model = trained.Model(_encode, _decode, SIGMA, SPEC, t[::-1], x[::-1])
+    model = trained.Model(_encode, OBSERVE, SPEC, t[::-1], x[::-1])
     found = {}
 
     def keep(name):
@@ -115,7 +119,7 @@ def test_the_worst_point_is_among_the_posteriors(tmp_path, monkeypatch):
         wrong = np.linalg.norm(points - x[20], axis=1)[:, None] < 1e-9
         return mean + np.where(wrong, 2.0, 0.0), logvar
 
-    model = trained.Model(encode, _decode, SIGMA, SPEC, t, x)
+    model = trained.Model(encode, OBSERVE, SPEC, t, x)
     kept = {}
     monkeypatch.setattr(plotting, "save", lambda *args: None)
     monkeypatch.setattr(plotting, "posterior", lambda **arrays: kept.update(arrays))
@@ -137,8 +141,8 @@ def test_two_latents_are_drawn_without_posterior_gaps_and_calibration(tmp_path, 
     monkeypatch.setattr(plotting, "save", lambda figure, folder, name: saved.append(name))
     monkeypatch.setattr(plotting, "basic_run", lambda **arrays: shown.update(arrays))
     # A grid in two dimensions takes a minute; here the call alone counts.
-    monkeypatch.setattr(figures, "_draw_density", lambda *args: latents.append(args[4]))
-    model = trained.Model(encode, _decode, SIGMA, SPEC, t, x)
+    monkeypatch.setattr(figures, "_draw_density", lambda *args: latents.append(args[3]))
+    model = trained.Model(encode, OBSERVE, SPEC, t, x)
     figures.draw_lane(tmp_path, model, evaluate.Report({}, None, None, None))
     assert (saved, latents) == (["basic_run"], [2])
     np.testing.assert_allclose(shown["mean"], _encode(x)[0][:, 0])

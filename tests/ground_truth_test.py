@@ -1,10 +1,13 @@
 """The process and a model's distance from it: constants, closed forms, an independent sum."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from scipy import integrate, special, stats
 
 from spiral_vae import ground_truth, mixture
+from spiral_vae.observation import around
 from spiral_vae.spiral import Spiral
 
 PI = np.pi
@@ -26,7 +29,20 @@ SERIES = _spiral(2.8 * PI, 2.5, 0.2, 0.05, 1.0)
 MISMATCH = _spiral(3 * PI, 1.0, 0.1, 0.2, 1.0)
 CLEAN = _spiral(2 * PI, 1.0, 0.01, 0.1, 1.0)
 UNIFORM = _spiral(2 * PI, 1.5, 0.2, 0.0, 0.9, "uniform")
-ALL = {"basic": BASIC, "series": SERIES, "mismatch": MISMATCH, "clean": CLEAN, "uniform": UNIFORM}
+NOISY = {  # noise that is not the same in all directions or not the same everywhere
+    "anisotropic": dataclasses.replace(BASIC, noise_sigma=(0.2, 0.5), noise_angle=0.7),
+    "sloped": dataclasses.replace(
+        UNIFORM, noise_sigma=(0.3, 0.15), noise_slope=0.2, noise_angle=-2.0
+    ),
+}
+ALL = {
+    "basic": BASIC,
+    "series": SERIES,
+    "mismatch": MISMATCH,
+    "clean": CLEAN,
+    "uniform": UNIFORM,
+    **NOISY,
+}
 W, B = np.array([1.3, -0.7]), np.array([0.4, -0.2])
 
 
@@ -35,6 +51,15 @@ def _curve(u, spec):
     t = np.sqrt(u) if spec.t_law == "sqrt" else u
     angle = spec.omega * t
     return spec.rdot * np.stack([t * np.cos(angle), t * np.sin(angle)], axis=-1)
+
+
+def _noise(u, spec):
+    """The covariance R diag((noise_sigma + noise_slope t)^2) R^T at t(u), [..., 2, 2]."""
+    t = np.sqrt(u) if spec.t_law == "sqrt" else u
+    sigma = np.broadcast_to(spec.noise_sigma, 2) + spec.noise_slope * np.asarray(t)[..., None]
+    cos, sin = np.cos(spec.noise_angle), np.sin(spec.noise_angle)
+    rotation = np.array([[cos, -sin], [sin, cos]])
+    return (rotation * sigma[..., None, :] ** 2) @ rotation.T
 
 
 def _exact_decoder(spec):
@@ -56,22 +81,19 @@ def _tanh_decoder(seed, scale=1.5, hidden=12):
 
 def _moments(spec):
     """The mean and covariance of x by scipy's adaptive quadrature over u."""
-    span = spec.u_stop - spec.u_start
 
-    def expect(function):
-        return integrate.quad(
-            lambda u: function(_curve(u, spec)) / span,
-            spec.u_start,
-            spec.u_stop,
-            epsabs=1e-12,
-            limit=500,
-        )[0]
+    def second(u, i, j):
+        return _curve(u, spec)[i] * _curve(u, spec)[j] + _noise(u, spec)[i, j]
 
-    mean = np.array([expect(lambda x, i=i: x[i]) for i in range(2)])
-    second = np.array(
-        [[expect(lambda x, i=i, j=j: x[i] * x[j]) for j in range(2)] for i in range(2)]
-    )
-    return mean, second - np.outer(mean, mean) + spec.noise_sigma**2 * np.eye(2)
+    mean = np.array([_expect(lambda u, i=i: _curve(u, spec)[i], spec) for i in range(2)])
+    square = [[_expect(lambda u, i=i, j=j: second(u, i, j), spec) for j in (0, 1)] for i in (0, 1)]
+    return mean, square - np.outer(mean, mean)
+
+
+def _expect(function, spec):
+    """The mean of a function of u."""
+    total, _ = integrate.quad(function, spec.u_start, spec.u_stop, epsabs=1e-12, limit=500)
+    return total / (spec.u_stop - spec.u_start)
 
 
 @pytest.mark.parametrize(
@@ -140,6 +162,45 @@ def test_density_of_the_process_agrees_with_adaptive_quadrature(name):
     assert np.all(error < 1e-8)
 
 
+@pytest.mark.parametrize("name", NOISY)
+def test_entropy_and_information_of_uneven_noise_are_those_of_a_plain_grid(name):
+    """Nothing of the package: u by Gauss-Legendre, x on a Cartesian box, scipy's solver."""
+    spec, process = ALL[name], ground_truth.process(ALL[name])
+    node, weight = np.polynomial.legendre.leggauss(160)
+    u = spec.u_start + (spec.u_stop - spec.u_start) * 0.5 * (node + 1)
+    mean, noise = _curve(u, spec), _noise(u, spec)
+    step, reach = 0.1, 9 * np.sqrt(np.max(np.linalg.eigvalsh(noise)))  # half of the least noise
+    low, high = mean.min(axis=0) - reach, mean.max(axis=0) + reach
+    axes = [np.arange(a, b, step) for a, b in zip(low, high, strict=True)]
+    x = np.stack(np.meshgrid(*axes), axis=-1)
+    density = sum(
+        0.5 * w * stats.multivariate_normal(m, c).pdf(x)
+        for w, m, c in zip(weight, mean, noise, strict=True)
+    )
+    entropy = np.sum(special.entr(density)) * step**2
+    assert process.entropy.value == pytest.approx(entropy, abs=1e-6)
+    assert process.entropy.error < 1e-6
+    noise_entropy = _expect(
+        lambda u: 0.5 * np.linalg.slogdet(2 * PI * np.e * _noise(u, spec))[1], spec
+    )
+    assert process.information.value == pytest.approx(entropy - noise_entropy, abs=1e-6)
+    variance = [_expect(lambda u, i=i: _noise(u, spec)[i, i], spec) for i in range(2)]
+    np.testing.assert_allclose(process.noise_sigmas, np.sqrt(variance), rtol=1e-10)
+
+
+@pytest.mark.parametrize("name", NOISY)
+def test_the_true_decoder_is_at_no_distance_from_uneven_noise(name):
+    spec, truth = ALL[name], ground_truth.process(ALL[name])
+    rules = ground_truth.model_rules(ground_truth.true_decoder(spec), 1)
+    nll = ground_truth.cross_entropy(truth, rules)
+    assert nll.value - truth.entropy.value == pytest.approx(0, abs=1e-8)
+    assert ground_truth.kl_from_truth(truth, rules).value == pytest.approx(0, abs=1e-8)
+    # and the noise matters: isotropic noise as loud is at a distance
+    isotropic = around(_exact_decoder(spec), truth.noise_sigma)
+    nll = ground_truth.cross_entropy(truth, ground_truth.model_rules(isotropic, 1))
+    assert nll.value - truth.entropy.value > 0.01
+
+
 def test_information_does_not_depend_on_the_unit_of_x():
     doubled = _spiral(2.8 * PI, 5.0, 0.4, 0.01, 1.0)
     one, two = ground_truth.process(BASIC), ground_truth.process(doubled)
@@ -162,7 +223,7 @@ def test_the_exact_decoder_is_at_no_distance_either_way(name):
     """Only z against t: the same density by another route; ends cost what halving shows."""
     spec = ALL[name]
     truth = ground_truth.process(spec)
-    rules = ground_truth.model_rules(_exact_decoder(spec), spec.noise_sigma, 1)
+    rules = ground_truth.model_rules(around(_exact_decoder(spec), spec.noise_sigma), 1)
     nll = ground_truth.cross_entropy(truth, rules)
     assert nll.value - truth.entropy.value == pytest.approx(0, abs=1e-8)
     assert ground_truth.kl_from_truth(truth, rules).value == pytest.approx(0, abs=1e-8)
@@ -170,7 +231,7 @@ def test_the_exact_decoder_is_at_no_distance_either_way(name):
 
 @pytest.mark.parametrize(("sigma", "seed"), [(0.2, 0), (0.05, 1), (1.0, 2)])
 def test_a_models_density_has_mass_one(sigma, seed):
-    rules = ground_truth.model_rules(_tanh_decoder(seed), sigma, 1)
+    rules = ground_truth.model_rules(around(_tanh_decoder(seed), sigma), 1)
     plane = ground_truth.plane(rules)
     mass = plane.integral(np.exp(mixture.log_density(plane.x, rules.fine)))
     assert mass.value == pytest.approx(1, abs=1e-8)
@@ -181,7 +242,7 @@ def test_a_models_density_has_mass_one(sigma, seed):
 def test_a_linear_decoder_has_the_closed_form_cross_entropy(sigma):
     """-E log N(x; b, C) needs the mean and covariance of p* only; these are adaptive's."""
     truth = ground_truth.process(BASIC)
-    rules = ground_truth.model_rules(lambda z: z * W + B, sigma, 1, reach=5.0)
+    rules = ground_truth.model_rules(around(lambda z: z * W + B, sigma), 1, reach=5.0)
     mean, covariance = _moments(BASIC)
     model = np.outer(W, W) + sigma**2 * np.eye(2)
     second = covariance + np.outer(mean - B, mean - B)
@@ -196,7 +257,7 @@ def test_a_far_point_is_paid_for_in_the_tail_of_the_prior():
     """On a short line at small sigma the posterior of a far point lies beyond |z| = 20."""
     w, sigma = 0.1 * W, 0.02
     x = np.array([[2.0, -1.0], [4.0, -2.0]]) + B
-    rules = ground_truth.model_rules(lambda z: z * w + B, sigma, 1, reach=5.0)
+    rules = ground_truth.model_rules(around(lambda z: z * w + B, sigma), 1, reach=5.0)
     exact = stats.multivariate_normal(B, np.outer(w, w) + sigma**2 * np.eye(2)).logpdf(x)
     assert (x[1] - B) @ w / (sigma**2 + w @ w) > 20
     value, error = rules.log_density(x)
@@ -217,7 +278,7 @@ def _gaussian_kl(mean_p, cov_p, mean_q, cov_q):
 
 def test_kl_from_truth_of_a_line_where_the_truth_is_nearly_gaussian():
     truth = ground_truth.process(_spiral(2 * PI, 1e-3, 1.0, 0.1, 1.0))
-    rules = ground_truth.model_rules(lambda z: z * W + B, 0.9, 1)
+    rules = ground_truth.model_rules(around(lambda z: z * W + B, 0.9), 1)
     exact = _gaussian_kl(B, np.outer(W, W) + 0.81 * np.eye(2), truth.mean, truth.covariance)
     # the truth is a Gaussian up to (1e-3)^3 times a polynomial of the model's third moments
     assert ground_truth.kl_from_truth(truth, rules).value == pytest.approx(exact, abs=1e-7)
@@ -225,7 +286,7 @@ def test_kl_from_truth_of_a_line_where_the_truth_is_nearly_gaussian():
 
 def test_kl_from_truth_is_nan_where_the_plane_would_be_too_large():
     truth = ground_truth.process(BASIC)
-    rules = ground_truth.model_rules(_tanh_decoder(0), 0.2, 1)
+    rules = ground_truth.model_rules(around(_tanh_decoder(0), 0.2), 1)
     assert np.isfinite(ground_truth.kl_from_truth(truth, rules).value)
     assert np.isnan(ground_truth.kl_from_truth(truth, rules, max_nodes=100).value)
 
@@ -264,7 +325,7 @@ def test_against_an_independent_computation_in_numpy(seed, sigma):
     kl_from = np.sum(np.exp(log_model) * (log_model - log_truth)) * step**2
 
     truth = ground_truth.process(spec)
-    rules = ground_truth.model_rules(decode, sigma, 1)
+    rules = ground_truth.model_rules(around(decode, sigma), 1)
     found = ground_truth.cross_entropy(truth, rules)
     # relative part: nll is far from 1 where a random model misses the data
     assert found.value == pytest.approx(nll, abs=1e-6, rel=1e-8)
@@ -278,7 +339,7 @@ def test_against_an_independent_computation_in_numpy(seed, sigma):
 def test_divergences_do_not_care_about_the_direction_of_z():
     truth, decode = ground_truth.process(BASIC), _tanh_decoder(5)
     one, two = (
-        ground_truth.cross_entropy(truth, ground_truth.model_rules(d, 0.2, 1)).value
+        ground_truth.cross_entropy(truth, ground_truth.model_rules(around(d, 0.2), 1)).value
         for d in (decode, lambda z: decode(-z))
     )
     assert one == pytest.approx(two, rel=1e-9)  # other nodes, so the error of the rule
@@ -287,12 +348,12 @@ def test_divergences_do_not_care_about_the_direction_of_z():
 @pytest.mark.parametrize("latent_dim", [3, 5])
 def test_more_than_two_latents_are_refused(latent_dim):
     with pytest.raises(ValueError, match=f"at most 2 latent dimensions, not {latent_dim}"):
-        ground_truth.model_rules(lambda z: z[:, :2], 0.2, latent_dim)
+        ground_truth.model_rules(around(lambda z: z[:, :2], 0.2), latent_dim)
 
 
 def test_two_latents_on_a_linear_decoder():
     matrix = np.array([[1.1, 0.4], [-0.3, 0.9]])
-    rules = ground_truth.model_rules(lambda z: z @ matrix.T + B, 0.3, 2)
+    rules = ground_truth.model_rules(around(lambda z: z @ matrix.T + B, 0.3), 2)
     gaussian = stats.multivariate_normal(B, matrix @ matrix.T + 0.09 * np.eye(2))
     x = np.concatenate([gaussian.rvs(15, random_state=np.random.default_rng(6)), [[4.0, -4.0]]])
     value, error = rules.log_density(x)
@@ -300,12 +361,14 @@ def test_two_latents_on_a_linear_decoder():
     assert np.all(error < 1e-8)
 
 
-@pytest.mark.parametrize("name", ["basic", "uniform"])
+@pytest.mark.parametrize("name", ["basic", "uniform", "sloped"])
 def test_true_decoder_takes_quantiles_of_z_to_quantiles_of_t(name):
     spec = ALL[name]
     share = np.arange(1, 100) / 100
     u = spec.u_start + (spec.u_stop - spec.u_start) * share
     t = np.sqrt(u) if spec.t_law == "sqrt" else u
     curve = spec.rdot * t * np.array([np.cos(spec.omega * t), np.sin(spec.omega * t)])
-    decode = ground_truth.true_decoder(spec)
-    np.testing.assert_allclose(decode(stats.norm.ppf(share)[:, None]), curve.T, atol=1e-12)
+    found = ground_truth.true_decoder(spec)(stats.norm.ppf(share)[:, None])
+    np.testing.assert_allclose(found.mean, curve.T, atol=1e-12)
+    covariance = found.scale @ np.swapaxes(found.scale, 1, 2)
+    np.testing.assert_allclose(covariance, _noise(u, spec), atol=1e-12)

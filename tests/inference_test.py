@@ -6,6 +6,8 @@ import pytest
 from scipy import special, stats
 
 from spiral_vae import evaluate, ground_truth, inference, mixture, networks
+from spiral_vae.likelihood import Fixed
+from spiral_vae.observation import Observation, around
 
 PI = np.pi
 W, B = np.array([1.3, -0.7]), np.array([0.4, -0.2])
@@ -15,6 +17,9 @@ POSTERIOR_VAR = SIGMA**2 / (SIGMA**2 + W @ W)
 
 def _line(z):
     return z * W + B
+
+
+LINE = around(_line, SIGMA)
 
 
 def _points(num=40, seed=0):
@@ -38,7 +43,7 @@ def _evidence(x):
 
 def _rules(x=None):
     reach = 3.0 if x is None else float(np.max(np.linalg.norm(x - B, axis=1)))
-    return ground_truth.model_rules(_line, SIGMA, 1, reach)
+    return ground_truth.model_rules(LINE, 1, reach)
 
 
 def _gaussian_kl(mean_q, var_q, mean_p, var_p):
@@ -66,10 +71,10 @@ def test_evidence_of_a_line():
 def test_elbo_of_a_line(q):
     x = _points()
     mean, logvar = q(x)
-    found = inference.elbo(x, mean, logvar, _line, SIGMA)
+    found = inference.elbo(x, mean, logvar, LINE)
     m, s2 = mean[:, 0], np.exp(logvar[:, 0])
-    residual = np.sum((x - _line(mean)) ** 2, axis=1) + s2 * (W @ W)
-    reconstruction = 0.5 * residual / SIGMA**2 + np.log(2 * PI * SIGMA**2)
+    residual = (np.sum((x - _line(mean)) ** 2, axis=1) + s2 * (W @ W)) / SIGMA**2
+    reconstruction = 0.5 * residual + np.log(2 * PI * SIGMA**2)
     # the weights end at 9 standard deviations, where 1e-18 is left; the rest is rounding
     np.testing.assert_allclose(found.residual, residual, atol=1e-10)
     np.testing.assert_allclose(found.reconstruction, reconstruction, atol=1e-10)
@@ -83,7 +88,7 @@ def test_elbo_of_a_line(q):
 def test_kl_to_the_posterior_of_a_line(q):
     x = _points()
     mean, logvar = q(x)
-    found = inference.kl_to_posterior(x, mean, logvar, _line, SIGMA, _evidence(x))
+    found = inference.kl_to_posterior(x, mean, logvar, LINE, _evidence(x))
     exact = _gaussian_kl(mean, np.exp(logvar), _posterior(x)[0], POSTERIOR_VAR)[:, 0]
     np.testing.assert_allclose(found, exact, atol=1e-8)
 
@@ -92,11 +97,42 @@ def test_kl_to_the_posterior_of_a_line(q):
 def test_the_best_gaussian_of_a_line_is_the_posterior_and_closes_the_gap(start):
     x = _points()
     mean, logvar = start(x)
-    best = inference.best_gaussian(x, mean, logvar, _line, SIGMA, _rules(x).fine)
+    best = inference.best_gaussian(x, mean, logvar, LINE, _rules(x).fine)
     np.testing.assert_allclose(_evidence(x) - best.elbo, 0, atol=1e-8)
     # A gap of 1e-8 nats leaves sqrt(2e-8) of a standard deviation.
     np.testing.assert_allclose(best.mean, _posterior(x)[0], atol=2e-4)
     np.testing.assert_allclose(best.logvar, _posterior(x)[1], atol=2e-4)
+
+
+def test_all_of_a_line_with_correlated_noise():
+    """Evidence N(B, W W^T + S); q is wrong, its best replacement the exact posterior."""
+    lower = np.array([[0.5, 0.0], [-0.6, 0.3]])
+    noise, precision = lower @ lower.T, np.linalg.inv(lower @ lower.T)
+    x, observe = _points(), around(_line, lower)
+    variance = 1 / (1 + W @ precision @ W)
+    posterior = variance * (x - B) @ precision @ W
+    log_evidence = stats.multivariate_normal(B, np.outer(W, W) + noise).logpdf(x)
+    reach = float(np.max(np.linalg.norm(x - B, axis=1)))
+    rules = ground_truth.model_rules(observe, 1, reach)
+    value, error = rules.log_density(x)
+    np.testing.assert_allclose(value, log_evidence, atol=1e-8, rtol=0)
+    assert np.all(error < 1e-8)
+
+    mean, logvar = _bad_q(x)
+    m, s2 = mean[:, 0], np.exp(logvar[:, 0])
+    bound = inference.elbo(x, mean, logvar, observe)
+    residual = x - _line(mean)
+    square = np.sum(residual @ precision * residual, axis=1) + s2 * (W @ precision @ W)
+    np.testing.assert_allclose(bound.residual, square, atol=1e-10)
+    kl = _gaussian_kl(m, s2, posterior, variance)
+    np.testing.assert_allclose(bound.elbo, log_evidence - kl, atol=1e-8)
+    found = inference.kl_to_posterior(x, mean, logvar, observe, log_evidence)
+    np.testing.assert_allclose(found, kl, atol=1e-8)
+    best = inference.best_gaussian(x, mean, logvar, observe, rules.fine)
+    np.testing.assert_allclose(best.elbo, log_evidence, atol=1e-8)
+    # A gap of 1e-8 nats leaves sqrt(2e-8) of a standard deviation.
+    np.testing.assert_allclose(best.mean[:, 0], posterior, atol=2e-4)
+    np.testing.assert_allclose(best.logvar, np.log(variance), atol=2e-4)
 
 
 def test_law_of_the_principal_component():
@@ -115,7 +151,7 @@ def test_law_of_the_principal_component():
         """p: decoder's w and b, encoder's a and c, log s^2."""
         mean = x @ p[4:6, None] + p[6]
         logvar = np.full((4, 1), p[7])
-        return inference.elbo(x, mean, logvar, lambda z: z * p[:2] + p[2:4], sigma)
+        return inference.elbo(x, mean, logvar, around(lambda z: z * p[:2] + p[2:4], sigma))
 
     optimum = np.concatenate([w, [0, 0], w / lam1, [0], [np.log(sigma**2 / lam1)]])
     step = 1e-4
@@ -159,7 +195,7 @@ def _trained_like():
     rng = np.random.default_rng(1)
     z = rng.standard_normal((30, 1))
     x = decode(z) + 0.2 * rng.standard_normal((30, 2))
-    return x, z, _laplace(decode, z, 0.2), decode, 0.2
+    return x, z, _laplace(decode, z, 0.2), around(decode, 0.2)
 
 
 def _overfitted():
@@ -175,21 +211,48 @@ def _overfitted():
     new_z = z[::4]
     new_x = decode(new_z) + 0.05 * rng.standard_normal((6, 2))
     x, z = np.concatenate([x, new_x]), np.concatenate([z, new_z])
-    return x, z, _laplace(decode, z, 1e-4), decode, 1e-4
+    return x, z, _laplace(decode, z, 1e-4), around(decode, 1e-4)
 
 
 def _untrained():
     vae = networks.VAE(networks.Encoder(32, 1), networks.Decoder(32, 1))
-    encode, decode = evaluate.model_of(vae, vae.init(jax.random.key(3)))
+    params = vae.init(jax.random.key(3)) | {"likelihood": {}}
+    encode, observe = evaluate.model_of(vae, Fixed(sigma=0.2), params)
     x = np.random.default_rng(4).normal(0, 1.3, (30, 2))
     mean, logvar = (np.asarray(a) for a in encode(x))
-    return x, mean, logvar, decode, 0.2
+    return x, mean, logvar, observe
 
 
 def _collapsed():
     x = np.random.default_rng(5).normal(0, 1.3, (30, 2))
     zero = np.zeros((30, 1))
-    return x, zero + 0.1, zero - 0.2, lambda z: np.broadcast_to([0.1, -0.3], (len(z), 2)), 1.2
+    observe = around(lambda z: np.broadcast_to([0.1, -0.3], (len(z), 2)), 1.2)
+    return x, zero + 0.1, zero - 0.2, observe
+
+
+def _uneven(dof=None):
+    """A curve whose noise is correlated and changes fivefold along it, Gaussian or Student-t."""
+    z = np.linspace(-3, 3, 60)[:, None]
+    decode = _interpolating_net(z, _spiral_curve(0.01 + 0.99 * special.ndtr(z[:, 0])), 0)
+
+    def observe(z):
+        sigma = 0.1 + 0.4 * special.expit(2 * z)
+        scale = np.zeros((len(z), 2, 2))
+        scale[:, 0, 0], scale[:, 1, 1] = sigma[:, 0], 0.6 - sigma[:, 0]
+        if dof is None:
+            scale[:, 1, 0] = 0.2 * np.sin(3 * z[:, 0])
+            return Observation(mean=decode(z), scale=scale)
+        return Observation(mean=decode(z), scale=scale, dof=dof + 2 * np.cos(z) * [1, 0.5])
+
+    rng = np.random.default_rng(9)
+    z = rng.standard_normal((30, 1))
+    x = decode(z) + 0.4 * rng.standard_normal((30, 2))
+    x[:3] *= 3
+    return x, z, _laplace(decode, z, 0.3), observe
+
+
+def _student_t():
+    return _uneven(dof=5.0)
 
 
 def _laplace(decode, z, sigma):
@@ -197,13 +260,15 @@ def _laplace(decode, z, sigma):
     return -np.log1p(np.sum(slope**2, axis=1, keepdims=True) / sigma**2)
 
 
-@pytest.mark.parametrize("model", [_trained_like, _untrained, _overfitted, _collapsed])
+@pytest.mark.parametrize(
+    "model", [_trained_like, _untrained, _overfitted, _collapsed, _uneven, _student_t]
+)
 def test_evidence_is_elbo_plus_kl_for_every_point(model):
-    x, mean, logvar, decode, sigma = model()
-    reach = float(np.max(np.linalg.norm(x - decode(np.zeros((1, 1))), axis=1)))
-    log_evidence, error = ground_truth.model_rules(decode, sigma, 1, reach).log_density(x)
-    bound = inference.elbo(x, mean, logvar, decode, sigma)
-    kl = inference.kl_to_posterior(x, mean, logvar, decode, sigma, log_evidence)
+    x, mean, logvar, observe = model()
+    reach = float(np.max(np.linalg.norm(x - observe(np.zeros((1, 1))).mean, axis=1)))
+    log_evidence, error = ground_truth.model_rules(observe, 1, reach).log_density(x)
+    bound = inference.elbo(x, mean, logvar, observe)
+    kl = inference.kl_to_posterior(x, mean, logvar, observe, log_evidence)
     # 1e-8 nats; where the terms are 1e5 nats themselves they carry 1e-13 of that in rounding.
     size = np.abs(log_evidence) + np.abs(bound.reconstruction)
     assert np.all(np.abs(log_evidence - bound.elbo - kl) < 1e-8 + 1e-13 * size)
@@ -215,12 +280,12 @@ def test_evidence_is_elbo_plus_kl_for_every_point(model):
 
 
 def test_a_collapsed_model_has_no_gap_with_the_prior_as_q():
-    x, mean, _, decode, sigma = _collapsed()
-    bound = inference.elbo(x, 0 * mean, 0 * mean, decode, sigma)
-    exact = stats.norm.logpdf(x, [0.1, -0.3], sigma).sum(axis=1)
+    x, mean, _, observe = _collapsed()
+    bound = inference.elbo(x, 0 * mean, 0 * mean, observe)
+    exact = stats.norm.logpdf(x, [0.1, -0.3], 1.2).sum(axis=1)
     np.testing.assert_allclose(bound.kl, 0, atol=0)
     np.testing.assert_allclose(bound.elbo, exact, atol=1e-12)  # rounding
-    shifted = inference.elbo(x, mean, 0 * mean, decode, sigma)
+    shifted = inference.elbo(x, mean, 0 * mean, observe)
     np.testing.assert_allclose(exact - shifted.elbo, 0.5 * 0.1**2, atol=1e-12)
 
 
@@ -231,12 +296,14 @@ def test_two_latents_on_a_linear_decoder():
     matrix = np.array([[1.1, 0.4], [-0.3, 0.9]])
     rng = np.random.default_rng(6)
     x, mean, logvar = rng.normal(0, 1, (3, 7, 2))
-    found = inference.elbo(x, mean, logvar, lambda z: z @ matrix.T + B, 0.3)
+    observe = around(lambda z: z @ matrix.T + B, 0.3)
+    found = inference.elbo(x, mean, logvar, observe)
     variance = np.exp(logvar)
     residual = np.sum((x - B - mean @ matrix.T) ** 2, 1) + variance @ np.sum(matrix**2, 0)
+    residual /= 0.09
     np.testing.assert_allclose(found.residual, residual, atol=1e-10)  # rounding
     kl = np.sum(_gaussian_kl(mean, variance, 0, 1), axis=1)
-    exact = -0.5 * residual / 0.09 - np.log(2 * PI * 0.09) - kl
+    exact = -0.5 * residual - np.log(2 * PI * 0.09) - kl
     np.testing.assert_allclose(found.elbo, exact, atol=1e-8)
     posterior = np.linalg.inv(np.eye(2) + matrix.T @ matrix / 0.09)
     evidence = stats.multivariate_normal(B, matrix @ matrix.T + 0.09 * np.eye(2)).logpdf(x)
@@ -246,8 +313,7 @@ def test_two_latents_on_a_linear_decoder():
         x,
         (x - B) @ matrix @ posterior / 0.09,
         np.broadcast_to(-np.log(np.diag(np.linalg.inv(posterior))), x.shape),
-        lambda z: z @ matrix.T + B,
-        0.3,
+        observe,
     )
     precision = np.linalg.inv(posterior)
     gap = 0.5 * (np.log(np.diag(precision)).sum() - np.linalg.slogdet(precision)[1])
@@ -317,7 +383,7 @@ def test_importance_weighted_bound_closes_as_chi_square_says():
     sizes = list(bound)
     for small, large in zip(sizes, sizes[1:], strict=False):
         assert bound[small] < bound[large] < 0
-    elbo = inference.elbo(x, mean, logvar, _line, SIGMA).elbo
+    elbo = inference.elbo(x, mean, logvar, LINE).elbo
     assert abs(bound[1] - (elbo - evidence)[0]) < 5 * deviation[1]
     for num_samples in (50, 100, 200):
         # The delta method to second order; the third is smaller by 1 / K and within 5 deviations.
@@ -362,20 +428,20 @@ def test_aggregate_of_a_line_under_its_own_data_is_the_prior():
 # The best Gaussian
 
 
-@pytest.mark.parametrize("model", [_trained_like, _untrained, _collapsed])
+@pytest.mark.parametrize("model", [_trained_like, _untrained, _collapsed, _uneven])
 def test_both_gaps_are_never_negative(model):
-    x, mean, logvar, decode, sigma = model()
+    x, mean, logvar, observe = model()
     rng = np.random.default_rng(8)
-    rules = ground_truth.model_rules(decode, sigma, 1, 6.0)
+    rules = ground_truth.model_rules(observe, 1, 6.0)
     log_evidence, _ = rules.log_density(x)
     for noise in (0.0, 0.3, 3.0):
         q_mean = mean + noise * rng.standard_normal(mean.shape)
         q_logvar = logvar + noise * rng.standard_normal(mean.shape)
-        given = inference.elbo(x, q_mean, q_logvar, decode, sigma).elbo
-        best = inference.best_gaussian(x, q_mean, q_logvar, decode, sigma, rules.fine)
+        given = inference.elbo(x, q_mean, q_logvar, observe).elbo
+        best = inference.best_gaussian(x, q_mean, q_logvar, observe, rules.fine)
         assert np.all(best.elbo >= given)  # exactly: the given one is a candidate
         assert np.all(log_evidence - best.elbo >= -1e-9)  # rounding
-        own = inference.elbo(x, best.mean, best.logvar, decode, sigma).elbo
+        own = inference.elbo(x, best.mean, best.logvar, observe).elbo
         np.testing.assert_allclose(best.elbo, own, atol=1e-12)  # it is the ELBO of what it returns
 
 
@@ -387,9 +453,10 @@ def _parabola(z):
 def test_a_bad_start_ends_in_the_better_of_two_modes(side):
     """x = (1, +-0.2) on (z^2, 0.4 z): modes near z = +-1, one of them clearly better."""
     x, sigma = np.array([[1.0, 0.2 * side]]), 0.15
-    rules = ground_truth.model_rules(_parabola, sigma, 1)
+    observe = around(_parabola, sigma)
+    rules = ground_truth.model_rules(observe, 1)
     start = np.array([[-side]]), np.array([[-4.0]])
-    best = inference.best_gaussian(x, *start, _parabola, sigma, rules.fine)
+    best = inference.best_gaussian(x, *start, observe, rules.fine)
     node, weight = np.polynomial.hermite_e.hermegauss(40)
     weight = weight / weight.sum()
     mean, logvar = (
@@ -404,7 +471,7 @@ def test_a_bad_start_ends_in_the_better_of_two_modes(side):
     assert best.elbo[0] >= elbo[top] - 1e-9  # a grid can't beat the maximum
     assert best.elbo[0] == pytest.approx(elbo[top], abs=5e-3)  # steps of the grid
     assert best.mean[0, 0] == pytest.approx(mean[top], abs=0.01)
-    given = inference.elbo(x, *start, _parabola, sigma).elbo
+    given = inference.elbo(x, *start, observe).elbo
     assert best.elbo[0] > given[0] + 1  # the other mode is worse by more than a nat
 
 
@@ -418,10 +485,11 @@ def test_the_best_gaussian_may_sit_on_the_lower_mode():
         )
 
     x = np.zeros((1, 2))
-    nodes = ground_truth.model_rules(smooth, sigma, 1, 5.0).fine
+    observe = around(smooth, sigma)
+    nodes = ground_truth.model_rules(observe, 1, 5.0).fine
     start = np.array([[-1.0]]), np.array([[2 * np.log(0.005)]])
-    best = inference.best_gaussian(x, *start, smooth, sigma, nodes)
-    given = inference.elbo(x, *start, smooth, sigma).elbo
+    best = inference.best_gaussian(x, *start, observe, nodes)
+    given = inference.elbo(x, *start, observe).elbo
     joint = mixture.log_joint(x, nodes)[0]
     assert nodes.z[np.argmax(joint), 0] == pytest.approx(-1, abs=0.01)  # the highest is narrow
     assert best.mean[0, 0] > 0.3
@@ -429,11 +497,11 @@ def test_the_best_gaussian_may_sit_on_the_lower_mode():
 
 
 def test_the_best_gaussian_is_that_of_each_point_and_not_of_its_batch():
-    x, mean, logvar, decode, sigma = _trained_like()
-    nodes = ground_truth.model_rules(decode, sigma, 1, 6.0).fine
+    x, mean, logvar, observe = _trained_like()
+    nodes = ground_truth.model_rules(observe, 1, 6.0).fine
     x, mean, logvar = (np.concatenate([a, a[:8]]) for a in (x, mean, logvar))
-    together = inference.best_gaussian(x, mean, logvar, decode, sigma, nodes)
-    alone = inference.best_gaussian(x[5:6], mean[5:6], logvar[5:6], decode, sigma, nodes)
+    together = inference.best_gaussian(x, mean, logvar, observe, nodes)
+    alone = inference.best_gaussian(x[5:6], mean[5:6], logvar[5:6], observe, nodes)
     # the same climb, so rounding; blocks of 32 points are padded
     assert alone.elbo[0] == pytest.approx(together.elbo[5], abs=1e-9)
     np.testing.assert_allclose(together.elbo[30:], together.elbo[:8], atol=1e-9)

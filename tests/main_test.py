@@ -92,10 +92,10 @@ def test_stored_lane_is_the_one_that_was_judged(run):
     """Data, parameters and sigma of lane 2 come back from disk: its exact nll is the same."""
     workdir, _ = run
     model = trained.load(workdir, 2)
-    rules = ground_truth.model_rules(model.decode, model.sigma, 1, reach=10.0)
+    rules = ground_truth.model_rules(model.observe, 1, reach=10.0)
     nll = ground_truth.cross_entropy(ground_truth.process(model.spec), rules).value
     row = read_rows(workdir)[2]
-    assert model.sigma == 0.2
+    np.testing.assert_array_equal(model.observe(np.zeros((1, 1))).scale, [0.2 * np.eye(2)])
     np.testing.assert_allclose(nll, float(row["nll"]), rtol=1e-9)  # another reach, other nodes
     report = trained.judge(model)
     np.testing.assert_allclose(report.metrics["elbo"], float(row["elbo"]), rtol=1e-12)

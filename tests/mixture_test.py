@@ -7,8 +7,10 @@ import pytest
 from scipy import integrate, special, stats
 
 from spiral_vae import mixture
+from spiral_vae.observation import Observation, around
 
 W, B = np.array([1.3, -0.7]), np.array([0.4, -0.2])
+LOWER = np.array([[0.5, 0.0], [-0.6, 0.3]])  # the scale of correlated noise
 
 
 def _line(z):
@@ -25,17 +27,28 @@ def _log_normal_z(z):
 
 
 def _on_line(sigma, **kwargs):
-    return mixture.along_curve(_line, sigma, _log_normal_z, (-12.0, 12.0), **kwargs)
+    return mixture.along_curve(around(_line, sigma), _log_normal_z, (-12.0, 12.0), **kwargs)
 
 
 def _on_wave(sigma):
-    return mixture.along_curve(_wave, sigma, _log_normal_z, (-12.0, 12.0))
+    return mixture.along_curve(around(_wave, sigma), _log_normal_z, (-12.0, 12.0))
+
+
+def _isotropic(mean, sigma):
+    """p(x|z) with a standard deviation for each node, [K]."""
+    return Observation(mean=mean, scale=sigma[:, None, None] * np.eye(mean.shape[1]))
 
 
 def _brute_force(x, nodes):
-    """log p(x) as one sum over every node, by scipy."""
-    terms = [stats.norm.logpdf(x[:, [d]], nodes.mean[:, d], nodes.sigma) for d in range(x.shape[1])]
-    return special.logsumexp(sum(terms) + nodes.log_weight + nodes.log_prior, axis=1)
+    """log p(x) as one sum over every node, by numpy's general solver and scipy's kernels."""
+    found = nodes.observation
+    y = np.linalg.solve(found.scale, np.moveaxis(x[:, None] - nodes.mean, 0, -1))  # [K, D, N]
+    if found.dof is None:
+        log_kernel = stats.norm.logpdf(y)
+    else:
+        log_kernel = stats.t.logpdf(y, found.dof[..., None])
+    terms = log_kernel.sum(axis=1).T - np.linalg.slogdet(found.scale)[1]
+    return special.logsumexp(terms + nodes.log_weight + nodes.log_prior, axis=1)
 
 
 def _near_wave(num, distance, seed=0):
@@ -74,6 +87,41 @@ def test_a_line_gives_the_closed_form_gaussian(sigma):
     )
 
 
+@pytest.mark.parametrize("size", [1.0, 0.02])
+def test_a_line_with_correlated_noise_gives_the_closed_form_gaussian(size):
+    lower = size * LOWER
+    nodes = mixture.along_curve(around(_line, lower), _log_normal_z, (-12.0, 12.0))
+    gaussian = stats.multivariate_normal(B, np.outer(W, W) + lower @ lower.T)
+    x = gaussian.rvs(30, random_state=np.random.default_rng(1))
+    found = mixture.log_density(x, nodes)
+    np.testing.assert_allclose(found, gaussian.logpdf(x), atol=1e-10, rtol=0)
+    mean, covariance = mixture.covariance(nodes)
+    np.testing.assert_allclose(mean, B, atol=1e-12)
+    np.testing.assert_allclose(covariance, gaussian.cov, atol=1e-12)
+
+
+def test_student_t_noise_without_a_signal_is_scipys():
+    """One Student-t a dimension: of no latent, so a product; its covariance is dof / (dof - 2)."""
+    scale, dof = np.array([0.3, 0.9]), np.array([5.0, 30.0])
+
+    def observe(z):
+        return Observation(
+            mean=np.tile(B, (len(z), 1)),
+            scale=np.tile(np.diag(scale), (len(z), 1, 1)),
+            dof=np.tile(dof, (len(z), 1)),
+        )
+
+    nodes = mixture.along_curve(observe, _log_normal_z, (-12.0, 12.0))
+    exact = stats.t(dof, B, scale)
+    x = np.array([[0.4, 0.1], [3.0, -8.0], [-40.0, 2.0]])
+    # the prior beyond |z| = 12 weighs 1e-33
+    np.testing.assert_allclose(
+        mixture.log_density(x, nodes), exact.logpdf(x).sum(axis=1), rtol=1e-12
+    )
+    _, covariance = mixture.covariance(nodes)
+    np.testing.assert_allclose(covariance, np.diag(exact.var()), atol=1e-12)
+
+
 def test_covariance_of_a_line_is_closed_form():
     mean, covariance = mixture.covariance(_on_line(0.3))
     # 12 digits: rounding alone, the tails beyond |z| = 12 weigh 1e-33
@@ -102,22 +150,51 @@ def test_leaving_out_blocks_changes_nothing(sigma, distance):
     np.testing.assert_allclose(mixture.log_density(x, nodes), exact, rtol=1e-13, atol=1e-11)
 
 
-def test_leaving_out_blocks_holds_where_sigma_and_weight_vary():
-    """A far, broad node outweighs near, narrow ones: distance alone would drop the wrong ones."""
+@pytest.mark.parametrize("full", [False, True])
+def test_leaving_out_blocks_holds_where_sigma_and_weight_vary(full):
+    """A far, broad node outweighs near, narrow ones: distance alone would drop the wrong ones.
+
+    Full covariances are needles, up to 20 long and far narrower: the width would drop the wrong.
+    """
     rng = np.random.default_rng(2)
     num = 20_000
     mean = np.sort(rng.uniform(-50, 50, (num, 1)), axis=0) * [1.0, 0.3]
+    found = _isotropic(mean, np.exp(rng.uniform(-9, 3, num) * (np.arange(num) % 512 < 256)))
+    if full:
+        scale = np.tile([[0.3, 0.0], [0.0, 0.3]], (num, 1, 1))
+        scale[:, 1, 0] = rng.uniform(-20, 20, num)
+        found = Observation(mean=mean, scale=scale)
     nodes = mixture.Mixture(
         z=mean[:, :1],
         log_weight=rng.uniform(-80, 0, num),
         log_prior=rng.uniform(-5, 0, num),
-        mean=mean,
-        sigma=np.exp(rng.uniform(-9, 3, num) * (np.arange(num) % 512 < 256)),
+        observation=found,
     )
     x = rng.uniform(-50, 50, (30, 2))
     np.testing.assert_allclose(
         mixture.log_density(x, nodes), _brute_force(x, nodes), rtol=1e-12, atol=1e-11
     )  # rounding of exponents up to 1e5
+
+
+@pytest.mark.parametrize("num", [100, 20_000])
+def test_student_t_of_many_nodes_is_the_plain_sum(num):
+    """No node may be left out, however far: at 6 degrees of freedom the far ones still weigh."""
+    rng = np.random.default_rng(3)
+    mean = np.sort(rng.uniform(-50, 50, (num, 1)), axis=0) * [1.0, 0.3]
+    nodes = mixture.Mixture(
+        z=mean[:, :1],
+        log_weight=rng.uniform(-20, 0, num),
+        log_prior=rng.uniform(-5, 0, num),
+        observation=Observation(
+            mean=mean,
+            scale=np.exp(rng.uniform(-9, 1, (num, 1, 2))) * np.eye(2),
+            dof=rng.uniform(3, 6, (num, 2)),
+        ),
+    )
+    x = rng.uniform(-50, 50, (30, 2))
+    np.testing.assert_allclose(
+        mixture.log_density(x, nodes), _brute_force(x, nodes), rtol=1e-12, atol=1e-11
+    )
 
 
 @pytest.mark.parametrize("num_blocks", [95, 96, 97, 128])
@@ -130,8 +207,7 @@ def test_the_first_and_last_block_are_counted_once(num_blocks, end):
         z=mean[:, :1],
         log_weight=np.full(num, -np.log(num)),
         log_prior=np.zeros(num),
-        mean=mean,
-        sigma=np.full(num, 0.01),
+        observation=_isotropic(mean, np.full(num, 0.01)),
     )
     # A point off the line needs many blocks, so the others are given room for more than theirs.
     x = mean[end] + np.array([[0.0, 0.0], [0.01, 0.0], [0.0, 0.3], [30.0, -60.0]])
@@ -167,6 +243,20 @@ def test_log_joint_and_log_posterior_normalise():
     np.testing.assert_allclose(posterior @ (weight * nodes.z[:, 0]), (x - B) @ gain, atol=1e-12)
 
 
+@pytest.mark.parametrize("dof", [None, 4.0])
+def test_log_joint_of_correlated_and_of_heavy_tailed_noise(dof):
+    nodes = mixture.along_curve(around(_line, LOWER), _log_normal_z, (-12.0, 12.0))
+    if dof:
+        own = np.full(nodes.mean.shape, dof)
+        nodes = dataclasses.replace(
+            nodes, observation=dataclasses.replace(nodes.observation, dof=own)
+        )
+    x = np.array([[0.3, 1.0], [2.0, -2.0], [30.0, 9.0]])
+    total = special.logsumexp(mixture.log_joint(x, nodes) + nodes.log_weight, axis=1)
+    np.testing.assert_allclose(total, _brute_force(x, nodes), rtol=1e-13)  # rounding
+    np.testing.assert_allclose(mixture.log_density(x, nodes), total, rtol=1e-13)
+
+
 @pytest.mark.parametrize("refine", [0.12, 0.2, 0.3])
 def test_halving_the_nodes_bounds_the_error(refine):
     """On rules too coarse on purpose: the line's density is known, so the error can be seen."""
@@ -186,7 +276,7 @@ def test_halving_the_nodes_bounds_the_error(refine):
 
 def test_on_grid_gives_the_closed_form_gaussian_for_two_latents():
     matrix = np.array([[0.8, 0.3], [-0.2, 1.1]])
-    nodes = mixture.on_grid(lambda z: z @ matrix.T + B, 0.4, 2, num=201, stop=8.0)
+    nodes = mixture.on_grid(around(lambda z: z @ matrix.T + B, 0.4), 2, num=201, stop=8.0)
     gaussian = stats.multivariate_normal(B, matrix @ matrix.T + 0.16 * np.eye(2))
     x = gaussian.rvs(10, random_state=np.random.default_rng(4))
     # the prior beyond |z| = 8 weighs 1e-15

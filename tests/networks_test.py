@@ -104,8 +104,29 @@ def test_forward_maps_are_those_in_numpy(hidden_layers, latent_dim):
     np.testing.assert_allclose(logvar, _dense(params["encoder"]["logvar"], hidden), atol=3e-6)
     decoded = vae.decode(params, z)
     hidden = _hidden(params["decoder"], z, hidden_layers)
-    assert decoded.shape == (2,)
-    np.testing.assert_allclose(decoded, _dense(params["decoder"]["mean"], hidden), atol=3e-6)
+    assert set(decoded) == {"mean"} and decoded["mean"].shape == (2,)
+    expected = _dense(params["decoder"]["mean"], hidden)
+    np.testing.assert_allclose(decoded["mean"], expected, atol=3e-6)
+
+
+@pytest.mark.parametrize("detached", [False, True])
+def test_heads_are_affine_maps_of_one_hidden_layer_that_detached_ones_do_not_train(detached):
+    decoder = networks.Decoder(8, 2, heads=("mean", "logvar", "dof"), detached=detached)
+    z = jnp.array([0.7, -0.2])
+    params = decoder.init(jax.random.key(3), z)["params"]
+    found = decoder.apply({"params": params}, z)
+    assert set(found) == {"mean", "logvar", "dof"}
+    hidden = _hidden(params, z, 2)
+    for name, value in found.items():
+        np.testing.assert_allclose(value, _dense(params[name], hidden), atol=3e-6)
+        grad = jax.grad(lambda p, n=name: jnp.sum(decoder.apply({"params": p}, z)[n]))(params)
+        trained = {layer for layer, g in grad.items() if np.any(g["kernel"] != 0)}
+        below = set() if detached and name != "mean" else {"hidden_0", "hidden_1"}
+        assert trained == {name} | below
+    # The start of what both have is the same: kinds of likelihood can be compared in pairs.
+    plain = networks.Decoder(8, 2).init(jax.random.key(3), z)["params"]
+    for name in plain:
+        np.testing.assert_array_equal(plain[name]["kernel"], params[name]["kernel"])
 
 
 @pytest.mark.parametrize("axis", [0, 1])

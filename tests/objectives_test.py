@@ -1,4 +1,4 @@
-"""The ELBO of a linear model, where all is known in closed form (probabilistic PCA)."""
+"""The bounds of a linear model, where all is known in closed form (probabilistic PCA)."""
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +21,7 @@ class Linear:
         return encoder["V"] @ x + encoder["c"], encoder["logvar"]
 
     def decode(self, params, z):
-        return params["decoder"]["W"] @ z + params["decoder"]["b"]
+        return {"mean": params["decoder"]["W"] @ z + params["decoder"]["b"]}
 
 
 def _params(latent_dim):
@@ -40,14 +40,35 @@ def _exact(params, x):
     """Reconstruction and KL: E||x - W z - b||^2 = ||x - W m - b||^2 + sum_l s_l^2 ||W_l||^2."""
     mean, logvar = Linear().encode(params, x)
     var = jnp.exp(logvar)
-    residual = jnp.sum((x - Linear().decode(params, mean)) ** 2)
+    residual = jnp.sum((x - Linear().decode(params, mean)["mean"]) ** 2)
     residual += jnp.sum(var * params["decoder"]["W"] ** 2)
     reconstruction = residual / (2 * SIGMA**2) + np.log(2 * np.pi * SIGMA**2)
     return reconstruction, 0.5 * jnp.sum(mean**2 + var - 1 - logvar)
 
 
-def _elbo(params, eps, x=X):
-    return objectives.elbo(params, jnp.asarray(x), eps, Linear(), Fixed(sigma=SIGMA))
+def _posterior(params):
+    """The encoder's params replaced by those of the exact posterior, and log p(X)."""
+    w, b = params["decoder"]["W"], params["decoder"]["b"]
+    var = SIGMA**2 / (SIGMA**2 + np.sum(w**2))
+    encoder = {
+        "V": var / SIGMA**2 * w.T,
+        "c": -var / SIGMA**2 * w.T @ b,
+        "logvar": np.log([var]),
+    }
+    evidence = stats.multivariate_normal(b, w @ w.T + SIGMA**2 * np.eye(2)).logpdf(X)
+    return params | {"encoder": encoder}, evidence
+
+
+def _draw(params, eps, vae=None):
+    """The samples for X and the log-likelihood of each."""
+    x = jnp.asarray(X, eps.dtype)
+    draws = objectives.draw(params, x, eps, vae or Linear())
+    log_prob = jax.vmap(Fixed(sigma=SIGMA).log_prob, in_axes=(None, None, 0))({}, x, draws.heads)
+    return draws, log_prob
+
+
+def _elbo(params, eps):
+    return objectives.terms(*_draw(params, eps), 1.0, "elbo")
 
 
 def _corners(latent_dim):
@@ -99,18 +120,10 @@ def test_random_samples_give_the_closed_form_within_their_error(latent_dim):
 def test_the_posterior_gives_the_evidence_and_a_stationary_encoder():
     """With the exact posterior for q the bound is log p(x), and nothing in q can raise it."""
     with jax.enable_x64(True):
-        params = _params(1)
-        w, b = params["decoder"]["W"], params["decoder"]["b"]
-        var = SIGMA**2 / (SIGMA**2 + np.sum(w**2))
-        params["encoder"] = {
-            "V": var / SIGMA**2 * w.T,
-            "c": -var / SIGMA**2 * w.T @ b,
-            "logvar": np.log([var]),
-        }
+        params, evidence = _posterior(_params(1))
         value, grads = jax.value_and_grad(lambda p: _elbo(p, _corners(1)).elbo)(
             jax.tree.map(jnp.asarray, params)
         )
-        evidence = stats.multivariate_normal(b, w @ w.T + SIGMA**2 * np.eye(2)).logpdf(X)
         assert float(value) == pytest.approx(evidence, rel=1e-12)
         for grad in jax.tree.leaves(grads["encoder"]):
             np.testing.assert_allclose(grad, 0, atol=1e-12)
@@ -130,8 +143,11 @@ def test_samples_are_averaged():
 
 @pytest.mark.parametrize("beta", [0.0, 0.5, 1.0, 4.0])
 def test_loss_weights_the_kl_and_the_elbo_does_not(beta):
-    terms = objectives.Terms(jnp.array([2.0, 3.0]), jnp.array([0.25, 1.0]))
-    np.testing.assert_array_equal(terms.loss(beta), [2 + 0.25 * beta, 3 + beta])
+    draws = objectives.Draws(z=None, heads=None, log_ratio=None, kl=jnp.array([0.25, 1.0]))
+    log_prob = jnp.array([[-2.0], [-3.0]])
+    of_points = jax.vmap(objectives.terms, in_axes=(0, 0, None, None))
+    terms = of_points(draws, log_prob, beta, "elbo")
+    np.testing.assert_array_equal(terms.loss, [2 + 0.25 * beta, 3 + beta])
     np.testing.assert_array_equal(terms.elbo, [-2.25, -4])
 
 
@@ -143,8 +159,53 @@ def test_gradients_of_the_real_networks_reach_every_parameter():
     params = vae.init(jax.random.key(0))
     eps = jnp.array([[0.7], [-1.1]])
 
-    def loss(params):
-        return objectives.elbo(params, jnp.asarray(X, "f"), eps, vae, Fixed(sigma=SIGMA)).loss(1.0)
+    def loss(params, kind):
+        return objectives.terms(*_draw(params, eps, vae), 1.0, kind).loss
 
-    for grad in jax.tree.leaves(jax.grad(loss)(params)):
-        assert np.all(grad != 0)
+    for kind in objectives.KINDS:
+        for grad in jax.tree.leaves(jax.grad(loss)(params, kind)):
+            assert np.all(grad != 0)
+
+
+# The importance-weighted bound
+
+
+@pytest.mark.parametrize("beta", [1.0, 0.3])
+def test_iwae_is_the_log_of_the_mean_weight(beta):
+    with jax.enable_x64(True):
+        params = _params(2)
+        eps = np.random.default_rng(2).normal(size=(7, 2))
+        draws, log_prob = _draw(params, jnp.asarray(eps))
+        found = objectives.terms(draws, log_prob, beta, "iwae")
+        mean, logvar = Linear().encode(params, X)
+        z = mean + np.exp(0.5 * logvar) * eps
+        log_q = stats.norm(mean, np.exp(0.5 * logvar)).logpdf(z).sum(axis=1)
+        log_ratio = stats.norm.logpdf(z).sum(axis=1) - log_q
+        decoded = z @ params["decoder"]["W"].T + params["decoder"]["b"]
+        log_likelihood = stats.norm(decoded, SIGMA).logpdf(X).sum(axis=1)
+        np.testing.assert_allclose(draws.z, z, rtol=1e-12)
+        np.testing.assert_allclose(draws.log_ratio, log_ratio, rtol=1e-11)
+        expected = -np.log(np.mean(np.exp(log_likelihood + beta * log_ratio)))
+        assert float(found.loss) == pytest.approx(expected, rel=1e-12)
+        # The reported terms stay those of the ELBO.
+        assert float(found.reconstruction) == pytest.approx(-log_likelihood.mean(), rel=1e-12)
+        assert float(found.kl) == float(_elbo(params, jnp.asarray(eps)).kl)
+
+
+def test_iwae_under_the_posterior_is_the_evidence_for_any_noise():
+    with jax.enable_x64(True):
+        params, evidence = _posterior(_params(1))
+        for num in (1, 5):
+            eps = jax.random.normal(jax.random.key(num), (num, 1))
+            found = objectives.terms(*_draw(params, eps), 1.0, "iwae")
+            assert float(found.loss) == pytest.approx(-evidence, rel=1e-12)
+
+
+@pytest.mark.parametrize("kind", objectives.KINDS)
+def test_weights_are_the_gradient_of_the_loss_by_the_log_likelihoods(kind):
+    draws, log_prob = _draw(_params(1), jax.random.normal(jax.random.key(3), (6, 1)))
+    found = objectives.weights(draws, log_prob, 0.7, kind)
+    grad = jax.grad(lambda value: objectives.terms(draws, value, 0.7, kind).loss)(log_prob)
+    np.testing.assert_allclose(found, -grad, rtol=1e-5, atol=1e-7)
+    assert float(jnp.sum(found)) == pytest.approx(1, rel=1e-6)
+    assert (np.ptp(found) > 0.1) == (kind == "iwae")

@@ -1,5 +1,7 @@
 """The cheap metrics along the training against the exact ones at its end."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,6 +9,7 @@ import pytest
 from scipy import special
 
 from spiral_vae import evaluate, networks, probe
+from spiral_vae.likelihood import ClosedForm, Fixed
 from spiral_vae.spiral import Data, Spiral
 
 PI = np.pi
@@ -28,7 +31,7 @@ def _data(num=200, seed=0):
 
 
 def _untrained():
-    return VAE.init(jax.random.key(0))
+    return VAE.init(jax.random.key(0)) | {"likelihood": {}}
 
 
 def _solved(inputs, outputs, scale, seed):
@@ -54,16 +57,21 @@ def _spiral_like():
     params = {
         "encoder": {"hidden_0": encoder[0], "mean": encoder[1], "logvar": logvar},
         "decoder": {"hidden_0": decoder[0], "mean": decoder[1]},
+        "likelihood": {},
     }
     return jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), params)
 
 
-def _both(params, sigma):
+def _fixed(sigma):
+    return Fixed(sigma=jnp.float32(sigma))
+
+
+def _both(params, likelihood, spec=BASIC):
     t, x = _data()
     data = Data(t=jnp.asarray(t), x=jnp.asarray(x))
-    cheap = _PROBE(params, data, BASIC, jnp.float32(sigma), VAE)
+    cheap = _PROBE(params, data, spec, likelihood, VAE)
     exact = evaluate.evaluate(
-        *evaluate.model_of(VAE, params), sigma, spec=BASIC, t=t, x=x, gap_points=2
+        *evaluate.model_of(VAE, likelihood, params), spec=spec, t=t, x=x, gap_points=2
     )
     return {name: float(value) for name, value in cheap.items()}, exact.metrics
 
@@ -73,7 +81,17 @@ def _both(params, sigma):
     [(_spiral_like, 0.2), (_spiral_like, 0.5), (_untrained, 0.5), (_untrained, 2.0)],
 )
 def test_probe_agrees_with_the_exact_evaluation(model, sigma):
-    cheap, exact = _both(model(), sigma)
+    _assert_agreement(*_both(model(), _fixed(sigma)))
+
+
+def test_probe_agrees_where_noise_is_uneven_in_truth_and_model():
+    spec = dataclasses.replace(BASIC, noise_sigma=(0.6, 0.4), noise_slope=0.1, noise_angle=0.6)
+    likelihood = ClosedForm(sigma=0.2, rate=1.0, covariance="full", estimator="full_data")
+    scale = jnp.array([[0.5, 0.0], [-0.2, 0.3]])  # as carried, not the start
+    _assert_agreement(*_both(_spiral_like() | {"likelihood": {"scale": scale}}, likelihood, spec))
+
+
+def _assert_agreement(cheap, exact):
     assert set(cheap) == {"kl_to_truth", "inference_gap", "kl_to_prior", "spearman"}
     # what the module promises is about 1e-3 nats; relative where the numbers are large
     for name in ("kl_to_truth", "inference_gap"):
@@ -85,18 +103,18 @@ def test_probe_agrees_with_the_exact_evaluation(model, sigma):
 
 def test_the_spiral_like_model_is_near_the_truth():
     """Else the agreement above would have been tried on bad models only."""
-    cheap, _ = _both(_spiral_like(), 0.2)
+    cheap, _ = _both(_spiral_like(), _fixed(0.2))
     assert cheap["kl_to_truth"] < 0.5
     assert cheap["spearman"] > 0.8
 
 
 def test_two_latents_give_the_first_two_metrics_and_the_strongest_latent():
     vae = networks.VAE(networks.Encoder(32, 1, latent_dim=2), networks.Decoder(32, 1))
-    params = vae.init(jax.random.key(1))
+    params = vae.init(jax.random.key(1)) | {"likelihood": {}}
     t, x = _data()
-    found = probe.probe(params, Data(t=t, x=x), BASIC, jnp.float32(0.2), vae)
+    found = probe.probe(params, Data(t=t, x=x), BASIC, _fixed(0.2), vae)
     assert set(found) == {"kl_to_prior", "spearman"}
-    encode, decode = evaluate.model_of(vae, params)
+    encode, _ = evaluate.model_of(vae, _fixed(0.2), params)
     mean, logvar = encode(x.astype(float))
     kl = np.mean(0.5 * np.sum(mean**2 + np.exp(logvar) - 1 - logvar, axis=1))
     assert float(found["kl_to_prior"]) == pytest.approx(kl, abs=1e-5)  # float32
@@ -112,7 +130,7 @@ def test_a_mirrored_latent_changes_only_the_sign_of_spearman():
     mirrored["decoder"]["hidden_0"] = dict(
         params["decoder"]["hidden_0"], kernel=-params["decoder"]["hidden_0"]["kernel"]
     )
-    one, two = (_PROBE(p, Data(t=t, x=x), BASIC, jnp.float32(0.2), VAE) for p in (params, mirrored))
+    one, two = (_PROBE(p, Data(t=t, x=x), BASIC, _fixed(0.2), VAE) for p in (params, mirrored))
     for name in one:
         expected = -one[name] if name == "spearman" else one[name]
         np.testing.assert_allclose(two[name], expected, rtol=1e-4, err_msg=name)  # float32
@@ -123,10 +141,10 @@ def test_probe_of_lanes_side_by_side_is_that_of_each():
     t, x = _data()
     data = Data(t=jnp.asarray(t), x=jnp.asarray(x))
     lanes = jax.tree.map(lambda *leaves: jnp.stack(leaves), *models)
-    sigma = jnp.array([0.5, 0.2])
+    sigma = Fixed(sigma=jnp.array([0.5, 0.2]))
     together = jax.jit(jax.vmap(lambda p, s: probe.probe(p, data, BASIC, s, VAE)))(lanes, sigma)
     for i, params in enumerate(models):
-        alone = _PROBE(params, data, BASIC, sigma[i], VAE)
+        alone = _PROBE(params, data, BASIC, _fixed(sigma.sigma[i]), VAE)
         for name, value in alone.items():
             # float32 sums in another order
             np.testing.assert_allclose(together[name][i], value, rtol=1e-4, atol=1e-5)

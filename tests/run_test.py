@@ -102,7 +102,8 @@ def test_rows_belong_to_the_params_and_curves_of_their_lane(groups, lane):
     mean, logvar = model.encode(model.x)
     kl = 0.5 * np.mean(np.sum(mean**2 + np.exp(logvar) - 1 - logvar, axis=1))
     assert kl == pytest.approx(row["kl_to_prior"], rel=1e-5)
-    assert model.sigma == row["likelihood.sigma"]
+    scale = model.observe(np.zeros((1, 1))).scale
+    np.testing.assert_array_equal(scale, [row["likelihood.sigma"] * np.eye(2)])
     with np.load(groups.workdir / "metrics" / "training.npz") as arrays:
         assert arrays["epoch"].tolist() == [2, 4]
         # The mean over the last two epochs, with other noise: near the end's value.

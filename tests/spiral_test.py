@@ -19,6 +19,10 @@ SPIRALS = {
     "clockwise": Spiral(
         omega=-5.0, rdot=-1.5, noise_sigma=0.1, u_start=0.0, u_stop=0.8, t_law="uniform"
     ),
+    "anisotropic": dataclasses.replace(BASE, noise_sigma=(0.1, 0.4), noise_angle=0.7),
+    "sloped": dataclasses.replace(
+        BASE, noise_sigma=(0.3, 0.05), noise_slope=0.5, noise_angle=-2.0, t_law="uniform"
+    ),
 }
 KEY = jax.random.key(7)
 spirals = pytest.mark.parametrize("spec", SPIRALS.values(), ids=SPIRALS.keys())
@@ -32,6 +36,14 @@ def _exact_curve(t, spec):
     """The curve as a complex exponential, [..., 2], float64."""
     z = spec.rdot * t * np.exp(1j * spec.omega * t)
     return np.stack([z.real, z.imag], axis=-1)
+
+
+def _exact_covariance(t, spec):
+    """R diag((noise_sigma + noise_slope t)^2) R^T for one t."""
+    variance = (np.broadcast_to(spec.noise_sigma, 2) + spec.noise_slope * t) ** 2
+    cos, sin = np.cos(spec.noise_angle), np.sin(spec.noise_angle)
+    rotation = np.array([[cos, -sin], [sin, cos]])
+    return rotation @ np.diag(variance) @ rotation.T
 
 
 def _curve_points(t, spec):
@@ -90,12 +102,20 @@ def test_cdf_undoes_the_speed_law(spec):
 
 
 @spirals
-def test_log_prob_is_scipys(spec):
+def test_density_around_the_curve_is_scipys(spec):
     with jax.enable_x64(True):
         for x, t in [((0.3, -1.2), 0.4), ((2.0, 2.0), 0.05), ((0.0, 0.0), 1.0)]:
-            found = spiral.log_prob(jnp.array(x), jnp.float64(t), spec)
-            truth = stats.multivariate_normal(_exact_curve(t, spec), spec.noise_sigma**2)
-            assert float(found) == pytest.approx(truth.logpdf(x), rel=1e-12)
+            found = spiral.observation(jnp.float64(t), spec)
+            truth = stats.multivariate_normal(_exact_curve(t, spec), _exact_covariance(t, spec))
+            assert float(found.log_prob(jnp.array(x))) == pytest.approx(truth.logpdf(x), rel=1e-12)
+            np.testing.assert_allclose(found.scale @ found.scale.T, truth.cov, rtol=1e-12)
+
+
+def test_noise_axes_turn_with_the_angle():
+    """A quarter turn exchanges the two standard deviations."""
+    spec = dataclasses.replace(BASE, noise_sigma=(0.1, 0.4), noise_angle=np.pi / 2)
+    scale = spiral.observation(jnp.float32(0.5), spec).scale
+    np.testing.assert_allclose(scale, [[0.4, 0], [0, 0.1]], atol=1e-7)
 
 
 # Samples. The key is fixed, so a threshold of 5 standard errors is not a matter of luck.
@@ -114,7 +134,11 @@ def _moments(spec):
     mean = [average(lambda u, d=d: point(u)[d]) for d in (0, 1)]
     pairs = [(0, 0), (0, 1), (1, 1)]
     second = [
-        average(lambda u, i=i, j=j: point(u)[i] * point(u)[j]) + (i == j) * spec.noise_sigma**2
+        average(
+            lambda u, i=i, j=j: (
+                point(u)[i] * point(u)[j] + _exact_covariance(_exact_t(u, spec), spec)[i, j]
+            )
+        )
         for i, j in pairs
     ]
     return np.array(mean + second)
@@ -147,14 +171,28 @@ def test_random_u_is_uniform(spec):
 
 
 @pytest.mark.parametrize("design", spiral.DESIGNS)
-def test_noise_is_standard_normal_and_apart_from_t(design):
-    num = 5_000
-    data = spiral.sample(KEY, BASE, num, design)
-    eps = np.asarray((data.x - _curve_points(data.t, BASE)) / BASE.noise_sigma, np.float64)
+@pytest.mark.parametrize("name", ["base", "anisotropic", "sloped"])
+def test_noise_is_standard_normal_and_apart_from_t(name, design):
+    num, spec = 5_000, SPIRALS[name]
+    data = spiral.sample(KEY, spec, num, design)
+    cos, sin = np.cos(spec.noise_angle), np.sin(spec.noise_angle)
+    along = np.asarray(data.x - _curve_points(data.t, spec)) @ np.array([[cos, -sin], [sin, cos]])
+    sigma = np.broadcast_to(spec.noise_sigma, 2) + spec.noise_slope * np.asarray(data.t)[:, None]
+    eps = np.asarray(along / sigma, np.float64)
     for column in eps.T:
         assert stats.kstest(column, "norm").pvalue > 1e-3
     correlation = np.corrcoef(np.stack([*eps.T, data.t]))
     assert np.all(np.abs(correlation - np.eye(3)) < 5 / np.sqrt(num))
+
+
+def test_covariance_of_the_noise():
+    num, spec = 50_000, SPIRALS["anisotropic"]
+    data = spiral.sample(KEY, spec, num, "random")
+    residual = np.asarray(data.x - _curve_points(data.t, spec), np.float64)
+    products = residual[:, [0, 0, 1]] * residual[:, [0, 1, 1]]
+    expected = _exact_covariance(0.0, spec)[[0, 0, 1], [0, 1, 1]]
+    z = (products.mean(axis=0) - expected) / (products.std(axis=0) / np.sqrt(num))
+    assert np.all(np.abs(z) < 5)
 
 
 @pytest.mark.parametrize("design", spiral.DESIGNS)
@@ -177,5 +215,7 @@ def test_keys_give_different_data():
 def test_numbers_are_leaves_and_the_law_is_not():
     """So all numbers can be lanes of a sweep."""
     leaves, tree = jax.tree.flatten(BASE)
-    assert sorted(leaves) == sorted([8.8, 2.5, 0.2, 0.01, 1.0])
+    assert sorted(leaves) == sorted([8.8, 2.5, 0.2, 0.01, 1.0, 0.0, 0.0])
     assert tree != jax.tree.structure(SPIRALS["uniform"])
+    numbers = [8.8, 2.5, 0.1, 0.4, 0.01, 1.0, 0.0, 0.7]
+    assert sorted(jax.tree.leaves(SPIRALS["anisotropic"])) == sorted(numbers)

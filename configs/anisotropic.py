@@ -1,0 +1,22 @@
+"""Noise of 0.1 along one axis and 0.3 along the other, which may be turned against x and y."""
+
+import math
+
+import ml_collections
+
+from configs import recommended
+
+
+def get_config(noise: str = "axes") -> ml_collections.ConfigDict:
+    """Returns the config of experiments/anisotropic.py, noise along the 'axes' or 'turned'."""
+    config = recommended.get_config()
+    config.num_seeds = 16
+    config.objective.num_samples = 4
+    config.data.num_points = 2_000
+    config.data.noise_sigma_x = 0.1
+    config.data.noise_sigma_y = 0.3
+    config.data.noise_angle = 0.0 if noise == "axes" else math.pi / 6
+    config.train.batch_size = 100
+    config.train.num_epochs = 1_000
+    config.evaluate.every = 0.0
+    return config

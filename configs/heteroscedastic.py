@@ -1,0 +1,20 @@
+"""Noise that grows along the spiral: sd(t) = 0.05 + 0.3 t."""
+
+import ml_collections
+
+from configs import recommended
+
+
+def get_config() -> ml_collections.ConfigDict:
+    """Returns the config of experiments/heteroscedastic.py."""
+    config = recommended.get_config()
+    config.num_seeds = 16
+    config.objective.num_samples = 4
+    config.data.num_points = 2_000
+    config.data.noise_sigma = 0.05
+    config.data.noise_slope = 0.3
+    config.likelihood.kind = "heteroscedastic"
+    config.train.batch_size = 100
+    config.train.num_epochs = 1_000
+    config.evaluate.every = 0.0
+    return config
