@@ -1,4 +1,4 @@
-"""From the command line to checked lanes: flags, rules for every field, axes of a sweep.
+"""From the command line to checked lanes: flags, axes of a sweep, configs on disk.
 
 A user's mistake becomes a `ConfigError` with a sentence that names the field, the value found
 and what is allowed. Overrides (`--config.likelihood.sigma=1`) and axes of a sweep
@@ -7,7 +7,6 @@ and what is allowed. Overrides (`--config.likelihood.sigma=1`) and axes of a swe
 
 import copy
 import dataclasses
-import difflib
 import itertools
 import json
 import math
@@ -15,166 +14,24 @@ import re
 import runpy
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 from absl import flags
 from ml_collections import ConfigDict
 
-from spiral_vae import likelihood, objectives, spiral, train
+from spiral_vae import rules
+from spiral_vae.rules import Fields
 
 DEFAULT = "configs/base.py"
-MAX_LANES = 2**20  # of a sweep; more would not fit into memory
 
-Fields = dict[str, Any]  # a whole config, flat: dotted field -> value
 Lane = dict[str, Any]  # one run: its 'seed' and the values of the swept fields
 
 
 class ConfigError(ValueError):
     """A mistake of the user's; the message has a sentence a line, ready to be shown."""
 
-
-# Rules: what a value may be.
-
-
-@dataclasses.dataclass(frozen=True)
-class _Rule:
-    type: type
-    allowed: str  # completes the sentence 'must be ...'
-    holds: Callable[[Any], bool] = lambda value: True
-    empty: bool = False  # whether the field may have no value
-
-    def accepts(self, value: Any) -> bool:
-        if value is None:
-            return self.empty
-        # To Python a bool is an int, to a user it isn't.
-        typed = isinstance(value, self.type) and isinstance(value, bool) == (self.type is bool)
-        return typed and self.holds(value)
-
-
-def _integer(low: int, high: int = 2**31 - 1) -> _Rule:  # int32 counts everything on devices
-    return _Rule(int, f"an integer in [{low}, {high}]", lambda value: low <= value <= high)
-
-
-def _number(low: float, high: float) -> _Rule:
-    return _Rule(float, f"a number in [{low:g}, {high:g}]", lambda value: low <= value <= high)
-
-
-def _finite(allowed: str, holds: Callable[[float], bool] = lambda value: True) -> _Rule:
-    return _Rule(float, allowed, lambda value: math.isfinite(value) and holds(value))
-
-
-def _optional(rule: _Rule) -> _Rule:
-    return dataclasses.replace(rule, allowed=f"{rule.allowed}, or empty", empty=True)
-
-
-def _choice(*options: str) -> _Rule:
-    return _Rule(str, " or ".join(map(repr, options)), lambda value: value in options)
-
-
-_BOOLEAN = _Rule(bool, "True or False")
-_STRINGS = _Rule(tuple, "a tuple of strings", lambda axes: all(isinstance(a, str) for a in axes))
-_FINITE = _finite("a finite number")
-_NONZERO = _finite("a finite number other than 0", lambda value: value != 0)
-_POSITIVE = _finite("a finite number > 0", lambda value: value > 0)
-_SHARE = _finite("a number in (0, 1]", lambda value: 0 < value <= 1)
-_NOT_NEGATIVE = _finite("a finite number >= 0", lambda value: value >= 0)
-
-_RULES = {
-    "seed": _integer(0, 2**32 - 1),
-    "num_seeds": _integer(1, MAX_LANES),
-    "sweep": _STRINGS,
-    "cell_width": _integer(2, 64),
-    "data.num_points": _integer(2, 10**7),
-    "data.omega": _FINITE,
-    "data.rdot": _NONZERO,
-    "data.noise_sigma": _POSITIVE,
-    "data.noise_sigma_x": _optional(_POSITIVE),
-    "data.noise_sigma_y": _optional(_POSITIVE),
-    "data.noise_slope": _NOT_NEGATIVE,
-    "data.noise_angle": _FINITE,
-    "data.t_law": _choice(*spiral.T_LAWS),
-    "data.u_start": _number(0, 1),
-    "data.u_stop": _number(0, 1),
-    "data.design": _choice(*spiral.DESIGNS),
-    "model.latent_dim": _integer(1, 2),
-    "model.encoder.hidden_dim": _integer(1, 2**14),
-    "model.encoder.hidden_layers": _integer(1, 2**8),
-    "model.decoder.hidden_dim": _integer(1, 2**14),
-    "model.decoder.hidden_layers": _integer(1, 2**8),
-    "likelihood.kind": _choice(*likelihood.KINDS),
-    "likelihood.sigma": _POSITIVE,
-    "likelihood.estimator": _choice(*likelihood.ESTIMATORS),
-    "likelihood.averaging": _SHARE,
-    "likelihood.learning_rate": _NOT_NEGATIVE,
-    "likelihood.kappa": _optional(_POSITIVE),
-    "likelihood.geco_rate": _POSITIVE,
-    "likelihood.geco_averaging": _finite("a number in [0, 1)", lambda value: 0 <= value < 1),
-    "likelihood.stabiliser": _choice(*likelihood.STABILISERS),
-    "likelihood.beta_nll": _number(0, 1),
-    "likelihood.warmup": _number(0, 1),
-    "likelihood.floor": _NOT_NEGATIVE,
-    "likelihood.weight_decay": _NOT_NEGATIVE,
-    "objective.kind": _choice(*objectives.KINDS),
-    "objective.beta": _NOT_NEGATIVE,
-    "objective.num_samples": _integer(1, 10**5),
-    "objective.kl_warmup": _number(0, 0.9),
-    "optimizer.encoder_learning_rate": _NOT_NEGATIVE,
-    "optimizer.decoder_learning_rate": _NOT_NEGATIVE,
-    "optimizer.decoder_weight_decay": _NOT_NEGATIVE,
-    "optimizer.schedule": _choice(*train.SCHEDULES),
-    "optimizer.decay_every": _integer(1),
-    "optimizer.decay_factor": _SHARE,
-    "optimizer.warmup": _number(0, 0.9),
-    "train.num_epochs": _integer(1),
-    "train.batch_size": _integer(1),
-    "train.shuffle": _BOOLEAN,
-    "train.log_every": _integer(1),
-    "evaluate.every": _number(0, 1),
-}
-
-# Fields that are each fine and yet may not go together.
-_COMBINATIONS = (
-    (
-        ("data.u_start", "data.u_stop"),
-        lambda start, stop: start < stop,
-        "data.u_start must be < data.u_stop",
-    ),
-    (
-        ("train.batch_size", "data.num_points"),
-        lambda batch_size, num_points: batch_size <= num_points,
-        "train.batch_size must be <= data.num_points",
-    ),
-    (
-        ("likelihood.kind", "likelihood.estimator"),
-        lambda kind, estimator: kind != "closed_form" or estimator != "learned",
-        "likelihood.estimator must not be 'learned' for closed_form; that is the kind 'learned'",
-    ),
-    (
-        ("likelihood.kind", "likelihood.kappa"),
-        lambda kind, kappa: kind == "geco" or kappa is None,
-        "likelihood.kappa must be empty unless likelihood.kind is 'geco'",
-    ),
-    *(
-        (
-            ("likelihood.kind", f"likelihood.{name}"),
-            lambda kind, value, neutral=neutral: kind == "heteroscedastic" or value == neutral,
-            f"likelihood.{name} must be {neutral!r} unless likelihood.kind is 'heteroscedastic'",
-        )
-        for name, neutral in (("stabiliser", "none"), ("floor", 0.0), ("weight_decay", 0.0))
-    ),
-    (
-        ("likelihood.floor", "data.rdot"),
-        lambda floor, rdot: floor < abs(rdot),
-        "likelihood.floor must be < the spread of the data, |data.rdot|",
-    ),
-    (
-        ("seed", "num_seeds"),
-        lambda seed, num_seeds: seed + num_seeds <= 2**32,
-        "the last seed, seed + num_seeds - 1, must be <= 2**32 - 1",
-    ),
-)
 
 _NOT_SWEPT = {
     "seed": "lanes take config.seed, config.seed + 1, ...; set config.seed and config.num_seeds",
@@ -188,25 +45,8 @@ _NOT_SWEPT = {
 
 def validate(config: ConfigDict) -> None:
     """Raises a ConfigError that lists all problems of the config, a line each."""
-    if problems := _problems(_flatten(config)):
+    if problems := rules.problems(_flatten(config)):
         raise ConfigError("\n".join(problems))
-
-
-def _problems(fields: Fields) -> list[str]:
-    problems = [_unknown(path, _RULES) for path in fields if path not in _RULES]
-    bad = set()
-    for path, rule in _RULES.items():
-        if path not in fields:
-            problems.append(f"{path}: missing, must be {rule.allowed}")
-            bad.add(path)
-        elif not rule.accepts(fields[path]):
-            problems.append(f"{path}: found {fields[path]!r}, must be {rule.allowed}")
-            bad.add(path)
-    for paths, holds, wanted in _COMBINATIONS:
-        if bad.isdisjoint(paths) and not holds(*(fields[path] for path in paths)):
-            found = _assignments({path: fields[path] for path in paths})
-            problems.append(f"{wanted}, found {found}")
-    return problems
 
 
 def _flatten(config: ConfigDict, prefix: str = "") -> Fields:
@@ -219,10 +59,6 @@ def _flatten(config: ConfigDict, prefix: str = "") -> Fields:
     return fields
 
 
-def _assignments(values: Mapping[str, Any]) -> str:
-    return ", ".join(f"{path}={value}" for path, value in values.items())
-
-
 # Text to values: overrides and axes.
 
 _PARSERS = {
@@ -233,29 +69,14 @@ _PARSERS = {
 }
 
 
-def _unknown(path: str, known: Mapping[str, Any]) -> str:
-    """Returns the sentence for an unknown field, with the fields that it may have meant."""
-
-    def similarity(field: str) -> float:
-        # By its last part too: a field is often remembered without its section.
-        pairs = [(path, field), (path.rpartition(".")[2], field.rpartition(".")[2])]
-        return max(difflib.SequenceMatcher(None, *pair).ratio() for pair in pairs)
-
-    scores = {field: similarity(field) for field in known}
-    best = max(scores.values(), default=0)
-    near = [field for field, score in scores.items() if score > max(0.7, best - 0.1)]
-    hint = f"did you mean {' or '.join(near)}?" if near else f"{DEFAULT} lists all fields"
-    return f"{path}: no such field; {hint}"
-
-
 def _type(path: str, fields: Fields) -> type:
     """Returns the type of a field; raises ConfigError if there is none of that name."""
     if path in fields:
         # An empty field has no type of its own.
-        return _RULES[path].type if fields[path] is None else type(fields[path])
+        return rules.RULES[path].type if fields[path] is None else type(fields[path])
     if inside := [field for field in fields if field.startswith(f"{path}.")]:
         raise ConfigError(f"{path}: a section, not a field; it has {', '.join(inside)}")
-    raise ConfigError(_unknown(path, fields))
+    raise ConfigError(rules.unknown(path, fields))
 
 
 def _parse(path: str, text: str, type_: type) -> Any:
@@ -319,8 +140,8 @@ def _range(path: str, spacing: str, arguments: str, type_: type) -> list[float] 
         raise ConfigError(f"{path}: {name} must be {spacing}(LO,HI,N)")
     low, high = (_parse(path, item, float) for item in items[:2])
     num = _parse(path, items[2], int)
-    if not 1 <= num <= MAX_LANES:
-        raise ConfigError(f"{path}: {name} has N = {num}, must be 1 .. {MAX_LANES}")
+    if not 1 <= num <= rules.MAX_LANES:
+        raise ConfigError(f"{path}: {name} has N = {num}, must be 1 .. {rules.MAX_LANES}")
     if not (math.isfinite(low) and math.isfinite(high)):
         raise ConfigError(f"{path}: {name} must have finite ends")
     if spacing == "log" and not (low > 0 and high > 0):
@@ -354,25 +175,25 @@ def expand(config: ConfigDict, sweep: Sequence[str]) -> tuple[list[Axis], list[L
         config of any lane breaks a rule.
     """
     fields = _flatten(config)
-    own_problems = _problems(fields)
+    own_problems = rules.problems(fields)
     axes = [_parse_axis(text, fields) for text in sweep]
     paths = [axis.path for axis in axes]
     for path in paths:
         if paths.count(path) > 1:
             raise ConfigError(f"{path}: swept twice, give all its values in one axis")
     num_lanes = math.prod(len(axis.values) for axis in axes)
-    if _RULES["num_seeds"].accepts(fields.get("num_seeds")):
+    if rules.RULES["num_seeds"].accepts(fields.get("num_seeds")):
         num_lanes *= fields["num_seeds"]
-    if num_lanes > MAX_LANES:
-        raise ConfigError(f"the sweep has {num_lanes} lanes, must have at most {MAX_LANES}")
+    if num_lanes > rules.MAX_LANES:
+        raise ConfigError(f"the sweep has {num_lanes} lanes, must have at most {rules.MAX_LANES}")
     points = [
         dict(zip(paths, values, strict=True))
         for values in itertools.product(*(axis.values for axis in axes))
     ]
     for point in points:
-        if problems := _problems(fields | point):
+        if problems := rules.problems(fields | point):
             # What is wrong without the sweep too isn't the fault of this point.
-            where = f"lane {_assignments(point)}: "
+            where = f"lane {rules.assignments(point)}: "
             lines = [line if line in own_problems else where + line for line in problems]
             raise ConfigError("\n".join(lines))
     seeds = range(fields["seed"], fields["seed"] + fields["num_seeds"])
