@@ -18,5 +18,6 @@ def get_config(noise: str = "axes") -> ml_collections.ConfigDict:
     config.data.noise_angle = 0.0 if noise == "axes" else math.pi / 6
     config.train.batch_size = 100
     config.train.num_epochs = 1_000
+    config.train.log_every = 500
     config.evaluate.every = 0.0
     return config

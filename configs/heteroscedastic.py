@@ -15,6 +15,11 @@ def get_config() -> ml_collections.ConfigDict:
     config.data.noise_slope = 0.3
     config.likelihood.kind = "heteroscedastic"
     config.train.batch_size = 100
-    config.train.num_epochs = 1_000
+    config.likelihood.warmup = 0.3
+    for network in (config.model.encoder, config.model.decoder):
+        network.hidden_layers, network.hidden_dim = 2, 32
+    config.optimizer.decoder_weight_decay = 0.0
+    config.train.num_epochs = 1_500
+    config.train.log_every = 500
     config.evaluate.every = 0.0
     return config

@@ -14,7 +14,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.optimizer.encoder_learning_rate = 3e-3
     config.optimizer.decoder_learning_rate = 3e-3
     config.optimizer.schedule = "cosine"
-    config.train.num_epochs = 4_000
+    config.train.num_epochs = 3_000
     config.train.batch_size = 200
     config.evaluate.every = 0.0
     return config

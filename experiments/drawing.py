@@ -332,14 +332,14 @@ def laws(series: Rows, geco: Rows, pairs: Rows, split: Rows, escape: Rows) -> Fi
         for which in both:
             plotting.log_scale(axes, which)
 
-    for beta, marker in zip(sorted({row["objective.beta"] for row in pairs}), "s^v", strict=False):
+    for beta, marker in zip(sorted({row["objective.beta"] for row in pairs}), "^v", strict=False):
         own = [row for row in pairs if row["objective.beta"] == beta]
         places, found = _medians(own, "likelihood.sigma", "kl_to_prior")
         equivalence.plot(
             np.sqrt(beta) * places, found[:, 1], marker, label=rf"$\beta$ = {beta:g}", alpha=0.7
         )
     places, found = _medians(series, "likelihood.sigma", "kl_to_prior")
-    equivalence.plot(places, found[:, 1], "-", color=TRUTH)
+    equivalence.plot(places, found[:, 1], "-", color=TRUTH, label=r"$\beta$ = 1")
     equivalence.set(
         title=r"3 $\beta$ and $\sigma$",
         xlabel=r"$\sqrt{\beta}\,\sigma$",

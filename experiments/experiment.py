@@ -46,7 +46,7 @@ class Experiment:
             config.train.log_every = 20
             config.evaluate.every = min(config.evaluate.every, 0.5)
             config.sweep = tuple(_last_two(axis, config) for axis in config.sweep)
-        outcome = run.run(config, str(self.runs / self.name / label))
+        outcome = run.run(config, str(self.runs / self.name / label), draw=False)
         assert outcome is not None, "experiments run in one process"
         return outcome
 

@@ -27,14 +27,14 @@ from spiral_vae import ground_truth, trained
 from spiral_vae.run import Outcome
 
 KAPPAS = "0.18,0.25,0.35,0.5,0.7,0.9,1.1"
-BETAS = "0.25,1.0,4.0"
+BETAS = "0.25,4.0"
 TURNS = (1, 2, 3, 5)
 LEFT = 0.5  # nats of mean KL above which a run has left the collapsed solution
 
 
 def sigma_laws(experiment: Experiment) -> None:
     base = config.get_config()
-    axis = "likelihood.sigma=log(0.1,1.6,25)"
+    axis = "likelihood.sigma=log(0.1,1.6,17)"
     series = experiment.sweep("fixed", base, {"sweep": (axis,)}).rows
     geco = experiment.sweep(
         "geco",
@@ -47,7 +47,7 @@ def sigma_laws(experiment: Experiment) -> None:
     ).rows
     pairs = []
     for beta in map(float, BETAS.split(",")):
-        sigmas = f"likelihood.sigma=log({0.1 / math.sqrt(beta)},{1.6 / math.sqrt(beta)},9)"
+        sigmas = f"likelihood.sigma=log({0.1 / math.sqrt(beta)},{1.6 / math.sqrt(beta)},7)"
         pairs += experiment.sweep(
             f"beta_{beta:g}", base, {"sweep": (f"objective.beta={beta}", sigmas)}
         ).rows

@@ -34,7 +34,7 @@ class Outcome:
     rows: list[dict[str, Any]]  # of summary.csv, one a lane
 
 
-def run(config: ConfigDict, workdir: str | None = None) -> Outcome | None:
+def run(config: ConfigDict, workdir: str | None = None, draw: bool = True) -> Outcome | None:
     """Trains, evaluates and writes all lanes of a config; returns what was found.
 
     With several processes all must call this; the first evaluates, writes and returns the outcome,
@@ -43,6 +43,7 @@ def run(config: ConfigDict, workdir: str | None = None) -> Outcome | None:
     Args:
       config: the whole config, its axes in config.sweep.
       workdir: a new or empty folder; None for a fresh one under runs/.
+      draw: whether to draw figures.
 
     Raises:
       ConfigError: the config or its sweep is wrong; nothing was written.
@@ -56,6 +57,8 @@ def run(config: ConfigDict, workdir: str | None = None) -> Outcome | None:
         print(_plan(axes, rows, config.num_seeds, len(groups)), flush=True)
     trained = _train(config, groups, quiet=not first)
     found = _on_first(lambda: _finish(path, groups, trained, rows))
+    if draw:
+        _on_first(lambda: _draw(path / "figures", groups, trained, found))
     return Outcome(path, found) if first else None
 
 
@@ -72,12 +75,11 @@ def _finish(
     trained: Sequence[train.Trained],
     rows: Sequence[dict[str, Any]],
 ) -> list[dict[str, Any]]:
-    """Judges and draws what was trained, writes it all and returns the rows of summary.csv."""
+    """Judges what was trained, writes it all and returns the rows of summary.csv."""
     _write_training(path, groups, trained)
     found = evaluate_lanes(groups, trained, rows)
     results.write_csv(path / "summary.csv", found)
     dataset.write(path)
-    _draw(path / "figures", groups, trained, found)
     return found
 
 

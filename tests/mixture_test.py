@@ -257,6 +257,43 @@ def test_log_joint_of_correlated_and_of_heavy_tailed_noise(dof):
     np.testing.assert_allclose(mixture.log_density(x, nodes), total, rtol=1e-13)
 
 
+def _widening(z):
+    """Both standard deviations grow by e^3 within a tenth of z."""
+    return np.exp(1.5 * np.tanh(10 * (z - 0.3)))[:, None, None] * np.diag([0.05, 0.5])
+
+
+def _widening_in_one_direction(z):
+    scale = _widening(z)
+    scale[:, 0, 0] = 0.05
+    return scale
+
+
+def _turning(z):
+    """The axes of the noise turn by a right angle within a tenth of z."""
+    angle = np.pi / 4 * (1 + np.tanh(10 * (z - 0.3)))
+    cos, sin = np.cos(angle), np.sin(angle)
+    axes = np.moveaxis(np.array([[cos, -sin], [sin, cos]]), -1, 0) * [0.05, 0.5]
+    return np.linalg.cholesky(axes @ np.swapaxes(axes, 1, 2))
+
+
+@pytest.mark.parametrize("scale_of", [_widening, _widening_in_one_direction, _turning])
+def test_nodes_are_dense_where_the_noise_changes(scale_of):
+    """At a constant mean, so that nothing but the noise asks for nodes."""
+
+    def observe(z):
+        return Observation(mean=np.zeros((len(z), 2)), scale=scale_of(z[:, 0]))
+
+    x = np.array([[0.0, 0.0], [0.05, 0.1], [0.1, -0.5], [0.02, 0.9]])
+    nodes = mixture.along_curve(observe, _log_normal_z, (-12.0, 12.0), reach=1.0)
+    node, weight = mixture.gauss_legendre(np.linspace(-12, 12, 2_001))  # even, with no rule
+    even = mixture.Mixture(
+        node[:, None], np.log(weight), _log_normal_z(node), observe(node[:, None])
+    )
+    np.testing.assert_allclose(
+        mixture.log_density(x, nodes), _brute_force(x, even), atol=1e-8, rtol=0
+    )
+
+
 @pytest.mark.parametrize("refine", [0.12, 0.2, 0.3])
 def test_halving_the_nodes_bounds_the_error(refine):
     """On rules too coarse on purpose: the line's density is known, so the error can be seen."""

@@ -117,6 +117,13 @@ def _take(tree, index):
 
 
 _CLOSED_FORM = ClosedForm(sigma=0.5, rate=1.0, covariance="isotropic", estimator="full_data")
+UNEVEN_VAE = networks.VAE(VAE.encoder, networks.Decoder(4, 1, heads=("mean", "logvar")))
+
+
+def _heteroscedastic(stabiliser, exponent):
+    return Heteroscedastic(
+        sigma=0.5, floor=0.0, exponent=exponent, warmup=0.5, rate=0.1, stabiliser=stabiliser
+    )
 
 
 # The order of an epoch
@@ -296,6 +303,72 @@ def test_a_padded_batch_has_the_gradient_of_its_points_alone(kind):
     jax.tree.map(close, aux, own)
 
 
+@pytest.mark.parametrize("kind", ["elbo", "iwae"])
+def test_a_decoder_with_its_own_loss_leaves_the_encoder_on_the_bound(kind):
+    """beta_nll: nothing changes at an exponent of 0, at 1 the decoder's gradients alone do."""
+    program = dataclasses.replace(PROGRAM, vae=UNEVEN_VAE, objective=kind)
+    rng = np.random.default_rng(1)
+    x, eps = rng.normal(size=(4, 2)).astype("f"), rng.normal(size=(4, 3, 1)).astype("f")
+    params = UNEVEN_VAE.init(jax.random.key(0)) | {"likelihood": {}}
+
+    def gradients(stabiliser, exponent):
+        lane = _lane(likelihood=_heteroscedastic(stabiliser, exponent))
+        return _GRAD(params, {}, _batch(x, eps), lane, program)[0]
+
+    plain, same, weighed = (
+        gradients(*pair) for pair in (("none", 0.0), ("beta_nll", 0.0), ("beta_nll", 1.0))
+    )
+    close = functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5)  # float32
+    jax.tree.map(close, plain, same)
+    jax.tree.map(close, plain["encoder"], weighed["encoder"])
+    mean, own = (tree["decoder"]["mean"]["kernel"] for tree in (plain, weighed))
+    assert np.all(np.abs(own) < 0.5 * np.abs(mean))  # weighed by variances of about 0.25
+
+
+def test_closed_form_is_the_mean_residual_of_an_epoch_with_a_padded_batch():
+    """Networks held still: sigma^2 is E_q (x - m)^2 over the points and dimensions, epoch by epoch.
+
+    A wrong weight of the last batch, of 2 points and 2 of padding, would show.
+    """
+    lane = _lane(likelihood=_CLOSED_FORM, encoder_learning_rate=0, decoder_learning_rate=0)
+    start, data, state, _ = _run(lane, 1, PROGRAM)
+    expected = []
+    for epoch in range(2):
+        state_then = dataclasses.replace(start, epoch=jnp.int32(epoch))
+        batch = train.batches(state_then, data, lane, PROGRAM)
+        keep = np.asarray(batch.weight).ravel() > 0
+        x, eps = (np.asarray(v).reshape(12, -1)[keep] for v in (batch.x, batch.eps))
+        mean, logvar = jax.vmap(VAE.encode, in_axes=(None, 0))(start.params, x)
+        z = np.asarray(mean) + np.exp(0.5 * np.asarray(logvar)) * eps
+        decoded = jax.vmap(VAE.decode, in_axes=(None, 0))(start.params, z)["mean"]
+        expected.append(np.sqrt(np.mean((x - np.asarray(decoded)) ** 2)))
+    assert float(state.carried["scale"]) == pytest.approx(expected[0], rel=1e-5)
+    # The second epoch by a chunk of its own, from the state of the first, and in one chunk of two.
+    later, metrics = _single(PROGRAM)[1](state, data, lane, 1)
+    assert float(later.carried["scale"]) == pytest.approx(expected[1], rel=1e-5)
+    together = _run(lane, 2, PROGRAM)[2]
+    _assert_same((later.all_params, later.opt_state), (together.all_params, together.opt_state))
+    # It was trained with the first epoch's sigma: that is what the bound knows.
+    reconstruction = (expected[1] / expected[0]) ** 2 + np.log(2 * np.pi * expected[0] ** 2)
+    np.testing.assert_allclose(metrics["reconstruction"], reconstruction, rtol=1e-4)
+    assert set(state.all_params["likelihood"]) == {"scale", "sum"}
+
+
+def test_weight_decay_pulls_the_decoder_towards_zero_at_its_learning_rate():
+    """Beside Adam's step, which stays as it was; a decay of the variance's head is added to it."""
+    program = dataclasses.replace(ONE_STEP, vae=UNEVEN_VAE, num_samples=1)
+    likelihood = _heteroscedastic("none", 0.0)
+    start, _, plain, _ = _run(_lane(likelihood=likelihood), 1, program)
+    decays = {"decoder_weight_decay": 0.5, "variance_weight_decay": 2.0}
+    _, _, decayed, _ = _run(_lane(likelihood=likelihood, **decays), 1, program)
+    _assert_same(plain.params["encoder"], decayed.params["encoder"])
+    for layer, before in start.params["decoder"].items():
+        rate = 0.01 * (2.5 if layer == "logvar" else 0.5)
+        for name in before:
+            found = decayed.params["decoder"][layer][name] - plain.params["decoder"][layer][name]
+            np.testing.assert_allclose(found, -rate * before[name], atol=2e-7)  # rounding
+
+
 def test_the_first_step_is_the_learning_rate_against_the_gradient():
     """Adam's first step is lr g / (|g| + 1e-8): its size doesn't depend on the gradient's."""
     rates = {"encoder": 0.01, "decoder": 0.003}
@@ -358,6 +431,13 @@ def test_lanes_that_differ_in_numbers_share_data_and_initialisation():
     _assert_same(np.sort(t[0]), np.sort(t[3]))
     kernels = [p["encoder"]["mean"]["kernel"] for p in params]
     assert np.all(kernels[0] != kernels[3])
+
+
+def test_training_starts_from_networks_that_are_given():
+    still = {"encoder_learning_rate": 0, "decoder_learning_rate": 0}
+    lanes = [_lane(seed=0, **still), _lane(seed=1, **still), _lane(seed=2, **still)]
+    given = jax.tree.map(lambda leaf: leaf + np.float32(1), _train(lanes).params)
+    _assert_same(_train(lanes, params=given).params, given)
 
 
 def test_training_improves_the_bound():
@@ -433,6 +513,7 @@ def test_shapes_of_what_comes_out():
     assert out.data.x.shape == (3, 10, 2)
     assert {name: rows.shape for name, rows in out.metrics.items()} == dict.fromkeys(NAMES, (3, 2))
     assert out.params["encoder"]["hidden_0"]["kernel"].shape == (3, 2, 4)
+    assert out.params["likelihood"] == {}
     assert all(isinstance(leaf, np.ndarray) for leaf in jax.tree.leaves(out.params))
 
 
@@ -557,7 +638,12 @@ def test_the_number_of_devices_changes_no_bit(five):
         stderr=subprocess.PIPE,
         text=True,
     )
-    one = [digest(five), digest(train_five(CARRYING, jax.devices()[:1]))]
+    carrying = train_five(CARRYING, jax.devices()[:1])
+    assert {name: leaf.shape for name, leaf in carrying.params["likelihood"].items()} == {
+        "scale": (5,),
+        "sum": (5, 2, 2),
+    }
+    one = [digest(five), digest(carrying)]
     stdout, stderr = process.communicate()
     assert process.returncode == 0, stderr
     two, four = (line.split() for line in stdout.splitlines())
