@@ -28,6 +28,10 @@ from spiral_vae.spiral import Spiral
 MAX_LATENT_DIM = 2
 _RADIUS = 9.0  # of the plane around the curve, in sigma: mass e^(-40) lies outside
 _STEP = 0.35  # of the plane's grid, in sigma
+# Compiled as a whole: one by one, each operation would be compiled for each new shape.
+_OBSERVE = jax.jit(jax.vmap(spiral.observation, in_axes=(0, None)))
+_T_DENSITY = jax.jit(spiral.t_density)
+_T_OF_U = jax.jit(spiral.t_of_u)
 
 
 class Estimate(NamedTuple):
@@ -69,13 +73,13 @@ def process_rules(process: Spiral) -> Rules:
     process = jax.tree.map(float, process)
 
     def observe(t: np.ndarray) -> Observation:
-        return _numpy(jax.vmap(spiral.observation, in_axes=(0, None)), t[:, 0], process)
+        return _numpy(_OBSERVE, t[:, 0], process)
 
     def log_prior(t: np.ndarray) -> np.ndarray:
         with np.errstate(divide="ignore"):
-            return np.log(_numpy(spiral.t_density, t, process))
+            return np.log(_numpy(_T_DENSITY, t, process))
 
-    ends = _numpy(spiral.t_of_u, np.array([process.u_start, process.u_stop]), process)
+    ends = _numpy(_T_OF_U, np.array([process.u_start, process.u_stop]), process)
     return _rules(observe, log_prior, tuple(ends), np.ptp(ends) / 8)
 
 
@@ -246,8 +250,8 @@ def true_decoder(spec: Spiral) -> Observe:
 
     def observe(z: np.ndarray) -> Observation:
         u = spec.u_start + (spec.u_stop - spec.u_start) * special.ndtr(z[:, 0])
-        t = _numpy(spiral.t_of_u, u, spec)
-        return _numpy(jax.vmap(spiral.observation, in_axes=(0, None)), t, spec)
+        t = _numpy(_T_OF_U, u, spec)
+        return _numpy(_OBSERVE, t, spec)
 
     return observe
 

@@ -85,14 +85,13 @@ def around(decode: Callable[[np.ndarray], np.ndarray], sigma: float | np.ndarray
 
 def covariance(observation: Observation) -> np.ndarray:
     """Returns the covariances, [N, D, D]; of a Student-t with dof <= 2 infinite."""
-    scale = observation.scale
-    if observation.dof is not None:
-        dof = observation.dof
-        with np.errstate(divide="ignore"):
-            scale = (
-                scale * np.sqrt(np.where(dof > 2, dof / np.maximum(dof - 2, 0), np.inf))[:, None]
-            )
-    return scale @ np.swapaxes(scale, 1, 2)
+    scale, dof = observation.scale, observation.dof
+    if dof is None:
+        return scale @ np.swapaxes(scale, 1, 2)
+    factor = np.full_like(dof, np.inf)
+    np.divide(dof, dof - 2, out=factor, where=dof > 2)
+    variance = factor * np.diagonal(scale, axis1=1, axis2=2) ** 2  # the dimensions are independent
+    return np.where(np.eye(scale.shape[1]) > 0, variance[:, None], 0.0)
 
 
 def mean_sigmas(observation: Observation, weight: np.ndarray) -> np.ndarray:
