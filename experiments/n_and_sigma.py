@@ -1,8 +1,9 @@
 """How many points does it take to know sigma?
 
-Claim: with the recommended setting the error of sigma falls about as the Cramer-Rao bound of one
-who knows the curve, and KL(p* || p) in proportion to 1/n, until the optimisation's own noise is
-left.
+Claim: with the recommended setting the error of sigma falls as the Cramer-Rao bound of one who
+knows the curve, and KL(p* || p) in proportion to 1/n. Found: up to 200 points; beyond some hundred
+the setting itself is the limit (one hidden layer, weight decay, 8 importance samples, a fixed number
+of steps), and what is left is a sigma 7 % too large.
 
     python -m experiments.n_and_sigma
 
