@@ -1,8 +1,8 @@
 """The noise changes along the curve: can a decoder learn sigma(z), and which stabiliser helps?
 
-Claim: with enough points the plain likelihood of a small network is already stable, and what its
-stabilisers cost or bring is a few thousandths of a nat; methods whose density is not Gaussian or
-whose bound is not the likelihood's pay for it.
+Claim: the plain likelihood explains distance by noise before it explains it by the curve, and stays
+with a folded curve; so what helps is to find the curve with one sigma first and to free the
+variance then (warm-up), not to reweigh or to bound the variance.
 
     python -m experiments.heteroscedastic
 

@@ -2,8 +2,8 @@
 
 Claim: with the recommended setting the error of sigma falls as the Cramer-Rao bound of one who
 knows the curve, and KL(p* || p) in proportion to 1/n. Found: up to 200 points; beyond some hundred
-the setting itself is the limit (one hidden layer, weight decay, 8 importance samples, a fixed number
-of steps), and what is left is a sigma 7 % too large.
+the setting itself is the limit (one hidden layer, weight decay, 8 importance samples, a fixed
+number of steps), and what is left is a sigma 7 % too large.
 
     python -m experiments.n_and_sigma
 
