@@ -1,8 +1,9 @@
 """The noise has a direction: what does an isotropic sigma cost, and what finds the right one?
 
-Claim: one sigma a dimension finds noise along the axes to a few percent, a full covariance also
-noise that is turned against them; an isotropic sigma pays for both with a worse density, and so
-does a sigma a dimension where the noise is turned.
+Claim: a covariance that is free from the start takes the wide axis of the data for noise and folds
+the curve; with one sigma first, and the others freed once the curve is found, it does not. Found:
+so it is, but within 1 000 epochs of a network with one hidden layer the smaller sigma stays too
+large (2.4 times along the axes).
 
     python -m experiments.anisotropic
 
@@ -27,6 +28,10 @@ WAYS = {
         "likelihood.estimator": "learned",
     },
     "heteroscedastic": {"likelihood.kind": "heteroscedastic"},
+    "heteroscedastic, warm-up": {
+        "likelihood.kind": "heteroscedastic",
+        "likelihood.stabiliser": "warmup",
+    },
 }
 
 

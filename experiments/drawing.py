@@ -26,7 +26,7 @@ LABELS |= {
     "sigma_x_ratio": r"$\hat\sigma_x$ / true",
     "sigma_y_ratio": r"$\hat\sigma_y$ / true",
     "sigma_log_ratio_rms": r"RMS $\ln(\hat\sigma / \sigma)$ along the curve",
-    "kl_excess": r"KL$(p^*\|\,p)$ above the best way's, nats",
+    "kl_excess": "KL above the best, nats",
     "epochs_to_recover": "epochs until recovered",
 }
 _LOG = ("kl_to_truth", "nll", "inference_gap")
