@@ -24,7 +24,7 @@ REPEATS = 5
 
 
 def main() -> None:
-    jax.config.update("jax_num_cpu_devices", max(2, len(os.sched_getaffinity(0))))
+    jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)))
     config = base.get_config()
     config.num_seeds = NUM_LANES
     config.train.num_epochs = 2_000

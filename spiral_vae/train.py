@@ -26,7 +26,7 @@ from spiral_vae.spiral import Data, Spiral
 
 SCHEDULES = ("constant", "step", "cosine")
 METRICS = ("loss", "reconstruction", "kl")  # of the training, means over the points
-_ADAM = optax.scale_by_adam()  # the learning rates are numbers of a lane, applied in `train_epoch`
+_ADAM = optax.scale_by_adam()  # the learning rates are numbers of a lane, applied in `train_step`
 _MAX_AFFINE = 46_000  # its square is below 2^31
 
 
