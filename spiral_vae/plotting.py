@@ -115,14 +115,14 @@ def training(
 
     Args:
       epoch: [rows], increasing.
-      loss: -ELBO at the beta of training, [lanes, rows].
+      loss: the negative bound at the beta of training, [lanes, rows].
       reconstruction: -E_q log p(x|z), [lanes, rows].
       kl: KL(q(z|x) || p(z)), [lanes, rows].
       names: of the lanes, for the legend.
     """
     figure = new_figure(4.0)
     panels = {
-        "Loss": (loss, "$-$ELBO"),
+        "Loss": (loss, "$-$bound"),
         "Reconstruction": (reconstruction, r"$-\mathrm{E}_q \log p(x|z)$"),
         "KL to the prior": (kl, r"$\mathrm{KL}(q(z|x)\,\|\,p(z))$"),
     }
