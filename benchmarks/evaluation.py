@@ -15,8 +15,8 @@ import time
 import jax
 
 from configs import base
+from spiral_vae import cells, run, sweep
 from spiral_vae import config as config_lib
-from spiral_vae import run, sweep, train
 from spiral_vae import trained as trained_lib
 
 NUM_LANES = 64
@@ -30,7 +30,7 @@ def main() -> None:
     config.train.num_epochs = 2_000
     _, rows = config_lib.expand(config, [])
     (group,) = sweep.groups(config, rows)
-    trained = train.train(
+    trained = cells.train(
         group.lanes,
         group.program,
         cell_width=config.cell_width,

@@ -63,7 +63,8 @@ def get_config() -> ml_collections.ConfigDict:
     likelihood.kappa = placeholder(float)
     likelihood.geco_rate = 0.01  # of log lambda a step, for a relative excess of 1; > 0
     likelihood.geco_averaging = 0.99  # weight of the past in the average of the excess, [0, 1)
-    # 'heteroscedastic': 'none' | 'beta_nll' | 'faithful' | 'warmup' | 'student_t' | 'variational'
+    # 'heteroscedastic': 'none' | 'beta_nll' | 'faithful' | 'warmup' | 'student_t' | 'variational';
+    # 'per_dimension' and 'full_covariance': 'none' | 'warmup'
     likelihood.stabiliser = "none"
     likelihood.beta_nll = 0.5  # 'beta_nll': the gradient is weighted by var^beta_nll, [0, 1]
     likelihood.warmup = 0.5  # 'warmup': fraction of the training with one sigma, [0, 1]
@@ -99,5 +100,11 @@ def get_config() -> ml_collections.ConfigDict:
     config.evaluate = ml_collections.ConfigDict()
     # Fraction of the training between two looks at the exact metrics, in (0, 1]; 0 = never.
     config.evaluate.every = 0.05
+
+    config.checkpoint = checkpoint = ml_collections.ConfigDict()
+    # Chunks (of train.log_every epochs) between two checkpoints, besides the one at the end; 0:
+    # none but when the run is stopped.
+    checkpoint.every = 100
+    checkpoint.keep = 2  # newest checkpoints of each cell that are kept, >= 1
 
     return config

@@ -21,8 +21,8 @@ from configs import base
 from configs import posterior_collapse as config
 from experiments import drawing
 from experiments.experiment import Experiment, main
+from spiral_vae import cells, sweep, train, trained
 from spiral_vae import config as config_lib
-from spiral_vae import sweep, train, trained
 
 GEOMETRIES = {
     "1.26 turns": {},
@@ -52,7 +52,7 @@ def follow(group: sweep.Group, ratios: np.ndarray) -> np.ndarray:
     params, kls = None, []
     for ratio in ratios:
         likelihood = dataclasses.replace(group.lanes.likelihood, sigma=ratio * np.asarray(critical))
-        found = train.train(
+        found = cells.train(
             dataclasses.replace(group.lanes, likelihood=likelihood),
             group.program,
             cell_width=8,
@@ -67,7 +67,7 @@ def follow(group: sweep.Group, ratios: np.ndarray) -> np.ndarray:
     return np.asarray(kls)
 
 
-def _kl(group: sweep.Group, found: train.Trained, i: int) -> float:
+def _kl(group: sweep.Group, found: cells.Trained, i: int) -> float:
     lane = trained.lane((group.lanes, found.params, found.data), i)
     model = trained.of_lane(lane[0], group.program, lane[1], lane[2])
     mean, logvar = model.encode(model.x)

@@ -7,6 +7,7 @@ and what is allowed. Overrides (`--config.likelihood.sigma=1`) and axes of a swe
 
 import copy
 import dataclasses
+import functools
 import itertools
 import json
 import math
@@ -19,7 +20,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from absl import flags
-from ml_collections import ConfigDict
+from ml_collections import ConfigDict, config_dict
 
 from spiral_vae import rules
 from spiral_vae.rules import Fields
@@ -40,7 +41,10 @@ _NOT_SWEPT = {
     "cell_width": "it says how lanes are computed and is one for all of them",
     "train.log_every": "all lanes are logged at the same epochs",
     "evaluate.every": "all lanes are evaluated at the same epochs",
+    "checkpoint.every": "a checkpoint holds lanes of all kinds",
+    "checkpoint.keep": "a checkpoint holds lanes of all kinds",
 }
+_MAY_DIFFER = {"checkpoint.every", "checkpoint.keep"}  # when a run goes on
 
 
 def validate(config: ConfigDict) -> None:
@@ -215,25 +219,50 @@ def to_json(config: ConfigDict) -> str:
     return json.dumps(config.to_dict(), indent=2, allow_nan=False) + "\n"
 
 
-def from_json(text: str, template: ConfigDict) -> ConfigDict:
-    """Returns the config that `to_json` wrote, with the template's types.
+def from_json(text: str) -> ConfigDict:
+    """Returns the config that `to_json` wrote; a field without a value has a type all the same.
 
-    Fields that the text lacks, being older than they are, keep the template's values. Raises
-    ConfigError if the text is damaged, has unknown fields or values of other types.
+    Raises ConfigError if the text is damaged or breaks a rule.
     """
     try:
-        stored = ConfigDict(json.loads(text))
-    except (TypeError, ValueError, AttributeError) as error:
+        fields = json.loads(text)
+        config = ConfigDict(fields | {"sweep": tuple(fields["sweep"])})
+    except (KeyError, TypeError, ValueError) as error:
         raise ConfigError(f"the stored config can't be read: {error}") from error
-    config = copy.deepcopy(template)
-    known = _flatten(template)
-    for path, value in _flatten(stored).items():
-        wanted = _type(path, known).__name__
-        try:
-            config.update_from_flattened_dict({path: value})
-        except (TypeError, ValueError):
-            raise ConfigError(f"{path}: the stored {value!r} is not of type {wanted}") from None
+    validate(config)
+    empty = [path for path, value in _flatten(config).items() if value is None]
+    for path in empty:
+        *sections, name = path.split(".")
+        section = functools.reduce(getattr, sections, config)
+        section[name] = config_dict.placeholder(rules.RULES[path].type)
     return config
+
+
+def check_resume(stored: ConfigDict, given: ConfigDict) -> None:
+    """Raises ConfigError if a run of the stored config can't go on with the one given.
+
+    Only what changes no result may differ: how checkpoints are made, and a number of epochs that
+    grows, if an epoch is the same whatever their number.
+    """
+    old, new = _flatten(stored), _flatten(given)
+    differing = {path for path in old if old[path] != new[path]} - _MAY_DIFFER
+    swept = {text.partition("=")[0].strip() for text in new["sweep"]}
+    depends = (
+        new["optimizer.schedule"] == "cosine"
+        or new["objective.kl_warmup"] > 0
+        or new["likelihood.stabiliser"] == "warmup"
+        or swept & {"optimizer.schedule", "objective.kl_warmup", "likelihood.stabiliser"}
+        or "train.num_epochs" in swept
+    )
+    if new["train.num_epochs"] > old["train.num_epochs"] and not depends:
+        differing.discard("train.num_epochs")
+    if differing:
+        lines = [
+            f"{path}: found {new[path]!r}, must be {old[path]!r} as in the run that goes on"
+            for path in old
+            if path in differing
+        ]
+        raise ConfigError("\n".join(lines))
 
 
 # The command line.
@@ -266,7 +295,7 @@ def parse_flags(argv: Sequence[str], flag_values: flags.FlagValues = flags.FLAGS
         given = list(_config_flags(args))
         sources = [value for path, _, value in given if path is None]
         if not sources:
-            sources = [_default_source()]
+            sources = [_default_source(args)]
             args = [f"--config={sources[0]}", *args]
         elif len(sources) > 1:
             raise ConfigError("--config: given more than once")
@@ -307,11 +336,27 @@ def _check_override(path: str, text: str | None, value: str | None, fields: Fiel
         _parse(path, given, type_)
 
 
-def _default_source() -> str:
-    """Returns the path of the default config, here or beside the package."""
-    if Path(DEFAULT).exists():
-        return DEFAULT
-    return str(Path(__file__).resolve().parents[1] / DEFAULT)
+def _default_source(args: Sequence[str]) -> str:
+    """Returns the config of the run that goes on, or else the default one, here or by the package.
+
+    Raises ConfigError if there is no run to go on with.
+    """
+    root = Path(__file__).resolve().parents[1]
+    if not any(re.fullmatch(r"--?(resume|debug_nans)(=true)?", arg) for arg in args):
+        return DEFAULT if Path(DEFAULT).exists() else str(root / DEFAULT)
+    given = [
+        match[1] or following or ""
+        for arg, following in itertools.zip_longest(args, args[1:])
+        if (match := re.fullmatch(r"--?workdir(?:=(.*))?", arg, re.DOTALL))
+    ]
+    if not given:
+        raise ConfigError("--resume, --debug_nans: need the --workdir of the run")
+    stored = Path(given[-1]) / "config.json"
+    if not stored.is_file():
+        raise ConfigError(
+            f"--workdir: there is no run in {given[-1]!r}; to begin one there give --config"
+        )
+    return f"{root / 'configs' / 'stored.py'}:{stored}"
 
 
 def _load(source: str) -> Fields:

@@ -1,11 +1,12 @@
 """The results of a workdir as one labelled xarray Dataset; needs the `sweep` extra."""
 
-import csv
 import importlib.util
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from spiral_vae import results
 
 if TYPE_CHECKING:
     import xarray
@@ -26,11 +27,12 @@ def load(workdir: str | Path) -> "xarray.Dataset":
     import xarray
 
     workdir = Path(workdir)
-    with open(workdir / "summary.csv", newline="") as file:
-        rows = list(csv.DictReader(file))
-    names = list(rows[0])
+    columns = {
+        name: np.asarray(values)
+        for name, values in results.read_csv(workdir / "summary.csv").items()
+    }
+    names = list(columns)
     axes = [*names[2 : names.index("status")], "seed"]  # the product's order: seeds are fastest
-    columns = {name: _typed([row[name] for row in rows]) for name in names}
     coords = {axis: list(dict.fromkeys(columns[axis].tolist())) for axis in axes}
     shape = [len(values) for values in coords.values()]
     variables: dict[str, Any] = {
@@ -51,20 +53,9 @@ def write(workdir: Path) -> None:
     """Writes results.nc into a workdir, if the `sweep` extra is installed."""
     if not all(importlib.util.find_spec(name) for name in ("xarray", "h5netcdf", "h5py")):
         return
-    partial = workdir / f".{NAME}"
+    partial = results.partial(workdir / NAME)
     try:
         load(workdir).to_netcdf(partial, engine="h5netcdf", invalid_netcdf=False)
         partial.replace(workdir / NAME)
     finally:
         partial.unlink(missing_ok=True)
-
-
-def _typed(cells: list[str]) -> np.ndarray:
-    """Returns a column as numbers, booleans or strings; an empty cell is nan."""
-    if set(cells) <= {"True", "False"}:
-        return np.asarray([cell == "True" for cell in cells])
-    try:
-        values = np.asarray([float(cell or "nan") for cell in cells])
-    except ValueError:
-        return np.asarray(cells)
-    return values.astype(int) if all(cell.isdecimal() for cell in cells) else values

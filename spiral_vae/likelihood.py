@@ -104,10 +104,12 @@ class ClosedForm(Likelihood):
     Levine 2021, https://arxiv.org/abs/2006.13202, who take the batch's). The mean over the data is
     taken from the points as an epoch passes over them, and set at its end ('full_data'); or S moves
     by `rate` towards each batch's moment ('moving_average'), with rate 1 onto it ('batch').
+    With a warm-up only the isotropic part of the moments counts until then.
     """
 
     sigma: jax.typing.ArrayLike  # the start
     rate: jax.typing.ArrayLike
+    warmup: jax.typing.ArrayLike | None = None  # fraction of the training
     covariance: str = dataclasses.field(metadata={"static": True})
     estimator: str = dataclasses.field(metadata={"static": True})
 
@@ -120,6 +122,8 @@ class ClosedForm(Likelihood):
         return Observation(mean=heads["mean"], scale=values["scale"])
 
     def update(self, carried, moment, share, progress):
+        if self.warmup is not None:
+            moment = jnp.where(progress < self.warmup, _isotropic(moment), moment)
         if self.estimator == "full_data":
             return carried | {"sum": carried["sum"] + share * moment}
         old = _covariance(carried["scale"])
@@ -136,9 +140,13 @@ class ClosedForm(Likelihood):
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Learned(Likelihood):
     """Log standard deviations that are parameters as any other (Dai & Wipf 2019,
-    https://arxiv.org/abs/1903.05789); a full covariance by its Cholesky factor."""
+    https://arxiv.org/abs/1903.05789); a full covariance by its Cholesky factor.
+
+    With a warm-up they are one number until then: their mean, whose gradient moves them alike.
+    """
 
     sigma: jax.typing.ArrayLike  # the start
+    warmup: jax.typing.ArrayLike | None = None  # fraction of the training
     covariance: str = dataclasses.field(metadata={"static": True})
 
     def init(self) -> tuple[Values, Values]:
@@ -146,13 +154,22 @@ class Learned(Likelihood):
         params = {"log_scale": jnp.broadcast_to(jnp.log(self.sigma), size)}
         if self.covariance == "full":
             params["lower"] = jnp.zeros((DATA_DIM, DATA_DIM))  # in units of its row's scale
-        return params, {}
+        return params, {} if self.warmup is None else {"free": jnp.zeros(())}
 
     def observation(self, values: Values, heads: Heads) -> Observation:
-        scale = jnp.exp(values["log_scale"])
+        free = values.get("free", 1.0)
+        log_scale = values["log_scale"]
+        if self.warmup is not None:
+            log_scale = jnp.mean(log_scale) + free * (log_scale - jnp.mean(log_scale))
+        scale = jnp.exp(log_scale)
         if self.covariance == "full":
-            scale = scale[:, None] * (jnp.eye(DATA_DIM) + jnp.tril(values["lower"], -1))
+            scale = scale[:, None] * (jnp.eye(DATA_DIM) + free * jnp.tril(values["lower"], -1))
         return Observation(mean=heads["mean"], scale=scale)
+
+    def update(self, carried, moment, share, progress):
+        if self.warmup is None:
+            return carried
+        return {"free": (progress >= self.warmup).astype(jnp.float32)}
 
 
 @jax.tree_util.register_dataclass
@@ -301,6 +318,11 @@ def _scale(covariance: jax.Array, shape: str) -> jax.Array:
     if shape == "isotropic":
         variance = jnp.mean(variance)
     return jnp.sqrt(jnp.maximum(variance, MIN_SIGMA**2))
+
+
+def _isotropic(covariance: jax.Array) -> jax.Array:
+    """Returns the covariance [D, D] of the same trace that has no direction."""
+    return jnp.mean(jnp.diagonal(covariance)) * jnp.eye(DATA_DIM)
 
 
 def _covariance(scale: jax.Array) -> jax.Array:

@@ -2,18 +2,24 @@
 
 python -m spiral_vae.main --config=configs/base.py [--workdir=DIR]
     [--config.likelihood.sigma=0.1 ...] [--sweep=likelihood.sigma=0.0001,0.2,2.0 ...]
+python -m spiral_vae.main --resume --workdir=DIR
 """
 
 import logging
 import os
+import shlex
+import signal
+import sys
+import traceback
 from pathlib import Path
+from typing import NoReturn
 
 import jax
 from absl import app, flags
-from ml_collections import config_flags
+from ml_collections import ConfigDict, config_flags
 
+from spiral_vae import cells, replay, report, run, workdir
 from spiral_vae import config as config_lib
-from spiral_vae import report, results, run
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Config file.", lock_config=True)
 _WORKDIR = flags.DEFINE_string(
@@ -24,6 +30,16 @@ _SWEEP = flags.DEFINE_multi_string(
     [],
     "An axis of a sweep: FIELD=VALUE,VALUE,... or FIELD=lin(LO,HI,N) or FIELD=log(LO,HI,N). "
     "May be repeated: the lanes are the product of all axes and the seeds.",
+)
+_RESUME = flags.DEFINE_bool(
+    "resume",
+    False,
+    "Go on with the run in --workdir. With a --config the same command also begins it.",
+)
+_DEBUG_NANS = flags.DEFINE_bool(
+    "debug_nans",
+    False,
+    "In a --workdir with lanes that stopped being finite: repeat the step with JAX's checks.",
 )
 _DISTRIBUTED = flags.DEFINE_bool(
     "distributed", False, "One of several processes, found by JAX (Slurm, Open MPI, TPU pods, ...)."
@@ -41,15 +57,63 @@ def main(argv: list[str]) -> None:
     del argv
     config = _CONFIG.value
     config.sweep = (*config.sweep, *_SWEEP.value)
+    stop = _Stop()
     try:
         _configure_jax()
-        outcome = run.run(config, _WORKDIR.value)
-    except (config_lib.ConfigError, results.WorkdirError) as error:
+        stop.listen()
+        if _DEBUG_NANS.value:
+            return _debug_nans(config)
+        outcome = run.run(config, _WORKDIR.value, resume=_RESUME.value, stop=stop)
+    except (config_lib.ConfigError, workdir.WorkdirError) as error:
         config_lib.fail(error)
+    except cells.Stopped as stopped:
+        command = shlex.join(
+            ["python", "-m", "spiral_vae.main", "--resume", f"--workdir={stopped}"]
+        )
+        print(f"stopped; to go on: {command}", file=sys.stderr)
+        stop.exit()
     if outcome is not None:  # with several processes the first one alone writes and reports
         print(report.table(outcome.rows))
         print(f"results: {outcome.workdir}")
         print(f"figures: {outcome.workdir / 'figures'}")
+
+
+def _debug_nans(config: ConfigDict) -> None:
+    """Prints where the lanes of the workdir stopped being finite."""
+    count = 0
+    for failure in replay.failures(config, _WORKDIR.value):
+        count += 1
+        print(f"lane {failure.lane}: not finite at step {failure.step}: {failure.term}")
+        for frame in traceback.extract_tb(failure.error and failure.error.__traceback__):
+            if "spiral_vae" in frame.filename or "optax" in frame.filename:
+                print(f"  {frame.filename}:{frame.lineno} {frame.name}: {frame.line}")
+        print(f"  {failure.error or 'all is finite when it is run operation by operation'}")
+    print(f"{count} lanes stopped being finite")
+
+
+class _Stop:
+    """Whether SIGTERM or Ctrl-C has asked to stop; a second one ends the process at once."""
+
+    def __init__(self):
+        self._number = 0
+
+    def __call__(self) -> bool:
+        return self._number > 0
+
+    def listen(self) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._hear)
+
+    def _hear(self, number: int, frame: object) -> None:
+        if self._number:
+            self.exit()
+        self._number = number
+        print("stopping after this chunk; again to stop at once", file=sys.stderr, flush=True)
+
+    def exit(self) -> NoReturn:
+        """Ends the process as shells expect of one that a signal ended."""
+        sys.stdout.flush()
+        os._exit(128 + self._number)  # without waiting for threads or for other processes
 
 
 def _configure_jax() -> None:

@@ -54,7 +54,7 @@ def save(figure: Figure, folder: Path, name: str) -> None:
     figure.draw_without_rendering()
     figure.set_layout_engine("none")
     for kind, metadata in (("png", {}), ("svg", {"Date": None})):
-        partial = folder / f".{name}.{os.getpid()}.{kind}"
+        partial = folder / f".{name}.{kind}.partial"
         try:
             figure.savefig(partial, format=kind, dpi=_DPI, metadata=metadata)
             os.replace(partial, folder / f"{name}.{kind}")

@@ -1,4 +1,4 @@
-"""The workdir: everything that is written to disk, each file whole or not at all.
+"""What is written into a workdir, each file whole or not at all.
 
 config.json       the resolved config with its sweep
 environment.json  versions, devices, command line
@@ -6,6 +6,8 @@ summary.csv       one row a lane
 metrics/          training.npz and probes.npz (arrays [lanes, rows]), tensorboard/
 params.npz        final parameters of all lanes, [lanes, ...] each
 figures/          PNG and SVG
+checkpoints/      what a resume needs
+SHA256SUMS        of all but the checkpoints, which have their own
 """
 
 import contextlib
@@ -16,6 +18,7 @@ import io
 import json
 import os
 import platform
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -29,42 +32,15 @@ PACKAGES = ("spiral_vae", "jax", "jaxlib", "flax", "optax", "numpy", "scipy", "m
 TENSORBOARD_LANES = 8  # the first ones; a sweep of hundreds would take longer to write than to run
 
 
-class WorkdirError(Exception):
-    """The workdir can't be used; the message says why and what would work."""
-
-
-def create(workdir: str | None) -> Path:
-    """Returns a new, empty workdir with its subfolders, by default a dated one under runs/.
-
-    Raises:
-      WorkdirError: it holds something already, or can't be written.
-    """
-    if workdir is None:
-        stamp = datetime.datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
-        path = next(p for p in _numbered(Path("runs") / stamp) if not p.exists())
-    else:
-        path = Path(workdir)
-    try:
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
-            found = "holds files already" if path.is_dir() else "is not a folder"
-            raise WorkdirError(f"--workdir: {path} {found}; give a new or an empty folder")
-        for folder in ("metrics", "figures"):
-            (path / folder).mkdir(parents=True)
-    except OSError as error:
-        raise WorkdirError(f"--workdir: {path} can't be made: {error.strerror}") from error
-    return path
-
-
-def _numbered(path: Path) -> Iterator[Path]:
-    yield path
-    for number in range(2, 1000):
-        yield path.with_name(f"{path.name}_{number}")
-
-
 def write_text(path: Path, text: str) -> None:
     """Writes a text file."""
     with _whole(path) as file:
         file.write(text.encode())
+
+
+def partial(path: Path) -> Path:
+    """Returns where a file or folder is made, to get its own name when it is whole."""
+    return path.with_name(f".{path.name}.partial")
 
 
 def write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
@@ -83,6 +59,25 @@ def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     write_text(path, text.getvalue())
 
 
+def read_csv(path: Path) -> dict[str, list]:
+    """Returns the columns of a table that `write_csv` wrote, each of one type; nan is no value."""
+    with open(path, newline="") as file:
+        rows = list(csv.DictReader(file))
+    return {name: _typed([row[name] for row in rows]) for name in rows[0]}
+
+
+def _typed(cells: list[str]) -> list:
+    """Returns a column as booleans, integers, numbers or strings; an empty cell is nan."""
+    if set(cells) <= {"True", "False"}:
+        return [cell == "True" for cell in cells]
+    for type_ in (int, float):
+        try:
+            return [type_(cell) if cell or type_ is int else np.nan for cell in cells]
+        except ValueError:
+            continue
+    return cells
+
+
 def _cell(value: Any) -> Any:
     if isinstance(value, str | bool | np.bool_ | int | np.integer):
         return value
@@ -92,15 +87,16 @@ def _cell(value: Any) -> Any:
 @contextlib.contextmanager
 def _whole(path: Path) -> Iterator[io.BufferedWriter]:
     """Opens a file beside `path` that takes its name once all is written and on disk."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    beside = partial(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with open(partial, "wb") as file:
+        with open(beside, "wb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        os.replace(partial, path)
+        os.replace(beside, path)
     finally:
-        partial.unlink(missing_ok=True)
+        beside.unlink(missing_ok=True)
 
 
 def flat_params(params: Mapping[str, Any], prefix: str = "") -> dict[str, np.ndarray]:
@@ -126,8 +122,12 @@ def nested_params(flat: Mapping[str, np.ndarray]) -> dict[str, Any]:
     return params
 
 
-def write_environment(path: Path) -> None:
-    """Writes what a run ran on."""
+def write_environment(path: Path) -> list[str]:
+    """Writes what a run runs on; adds it to what is there where the run began earlier.
+
+    Returns:
+      What differs from where the run began: packages with other versions, 'the code'.
+    """
     versions = {}
     for package in PACKAGES:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
@@ -143,7 +143,15 @@ def write_environment(path: Path) -> None:
         ],
         "git_commit": _git_commit(),
     }
-    write_text(path, json.dumps(environment, indent=2) + "\n")
+    first = environment
+    with contextlib.suppress(OSError, ValueError):
+        first = json.loads(path.read_text())
+        first.setdefault("resumed", []).append(environment)
+    write_text(path, json.dumps(first, indent=2) + "\n")
+    other_code = first["git_commit"] != environment["git_commit"]
+    return [name for name in PACKAGES if versions.get(name) != first["versions"].get(name)] + [
+        "the code"
+    ] * other_code
 
 
 def _git_commit() -> str | None:
@@ -176,6 +184,7 @@ def write_tensorboard(
         from tensorboardX import SummaryWriter
     except ImportError:
         return
+    shutil.rmtree(folder, ignore_errors=True)  # it appends, and a resumed run writes all again
     for row, lane in enumerate(lanes[:TENSORBOARD_LANES]):
         with SummaryWriter(str(folder / f"lane_{lane:04d}")) as writer:
             for name, values in metrics.items():

@@ -110,6 +110,8 @@ RULES = {
     "train.shuffle": _BOOLEAN,
     "train.log_every": _integer(1),
     "evaluate.every": _number(0, 1),
+    "checkpoint.every": _integer(0),
+    "checkpoint.keep": _integer(1),
 }
 
 # Fields that are each fine and yet may not go together.
@@ -140,7 +142,17 @@ _COMBINATIONS = (
             lambda kind, value, neutral=neutral: kind == "heteroscedastic" or value == neutral,
             f"likelihood.{name} must be {neutral!r} unless likelihood.kind is 'heteroscedastic'",
         )
-        for name, neutral in (("stabiliser", "none"), ("floor", 0.0), ("weight_decay", 0.0))
+        for name, neutral in (("floor", 0.0), ("weight_decay", 0.0))
+    ),
+    (
+        ("likelihood.kind", "likelihood.stabiliser"),
+        lambda kind, stabiliser: (
+            stabiliser == "none"
+            or kind == "heteroscedastic"
+            or (stabiliser == "warmup" and kind in ("per_dimension", "full_covariance"))
+        ),
+        "likelihood.stabiliser must be 'none' unless likelihood.kind is 'heteroscedastic', or "
+        "'warmup' for per_dimension and full_covariance",
     ),
     (
         ("likelihood.floor", "data.rdot"),

@@ -1,6 +1,7 @@
 """A whole run: lanes are trained, judged and written to a workdir."""
 
 import concurrent.futures
+import contextlib
 import dataclasses
 import functools
 import os
@@ -15,14 +16,18 @@ from jax.experimental import multihost_utils
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
+from spiral_vae import cells, dataset, evaluate, probe, results, sweep, train
 from spiral_vae import config as config_lib
-from spiral_vae import dataset, evaluate, probe, results, sweep, train
 from spiral_vae import trained as trained_lib
+from spiral_vae import workdir as workdir_lib
+from spiral_vae.cells import Stopped
+from spiral_vae.checkpoint import Checkpoints
 from spiral_vae.sweep import Group
 from spiral_vae.trained import Model
 
 Result = TypeVar("Result")
 
+_MAX_PATH = 4096  # bytes, of Linux
 FIGURE_GAPS = 200  # points at which the first lane's gaps are taken apart for the figure
 
 
@@ -34,7 +39,14 @@ class Outcome:
     rows: list[dict[str, Any]]  # of summary.csv, one a lane
 
 
-def run(config: ConfigDict, workdir: str | None = None, draw: bool = True) -> Outcome | None:
+def run(
+    config: ConfigDict,
+    workdir: str | None = None,
+    *,
+    draw: bool = True,
+    resume: bool = False,
+    stop: Callable[[], bool] = lambda: False,
+) -> Outcome | None:
     """Trains, evaluates and writes all lanes of a config; returns what was found.
 
     With several processes all must call this; the first evaluates, writes and returns the outcome,
@@ -44,43 +56,95 @@ def run(config: ConfigDict, workdir: str | None = None, draw: bool = True) -> Ou
       config: the whole config, its axes in config.sweep.
       workdir: a new or empty folder; None for a fresh one under runs/.
       draw: whether to draw figures.
+      resume: whether to go on with the run in the workdir, if one has begun there.
+      stop: asked again and again whether to stop; what was trained is stored then.
 
     Raises:
-      ConfigError: the config or its sweep is wrong; nothing was written.
-      WorkdirError: the workdir can't be used; nothing was written.
+      ConfigError: the config or its sweep is wrong, or not that of the run to go on with; nothing
+        was written.
+      WorkdirError: the workdir can't be used, or what is in it is damaged.
+      Stopped: because of `stop`; with the workdir.
     """
     axes, rows = config_lib.expand(config, config.sweep)
     groups = sweep.groups(config, rows)
-    path = _on_first(lambda: _open(workdir, config))
-    first = path is not None
-    if first:
-        print(_plan(axes, rows, config.num_seeds, len(groups)), flush=True)
-    trained = _train(config, groups, quiet=not first)
-    found = _on_first(lambda: _finish(path, groups, trained, rows))
-    if draw:
-        _on_first(lambda: _draw(path / "figures", groups, trained, found))
-    return Outcome(path, found) if first else None
+    with contextlib.ExitStack() as stack:
+
+        def enter() -> Path:
+            path = stack.enter_context(workdir_lib.opened(workdir, resume=resume))
+            _begin(path, config)
+            return path
+
+        path = _shared(_on_first(enter))
+        first = jax.process_index() == 0
+        if workdir_lib.is_finished(path):
+            if first:
+                print("this run is finished already")
+            return Outcome(path, _stored_rows(path)) if first else None
+        if first:
+            print(_plan(axes, rows, config.num_seeds, len(groups)), flush=True)
+        try:
+            trained = _train(config, groups, path, stop=stop, quiet=not first)
+            found = _on_first(lambda: _finish(path, groups, trained, rows, draw=draw, stop=stop))
+        except Stopped:
+            raise Stopped(path) from None
+        return Outcome(path, found) if first else None
 
 
-def _open(workdir: str | None, config: ConfigDict) -> Path:
-    path = results.create(workdir)
-    results.write_text(path / "config.json", config_lib.to_json(config))
-    results.write_environment(path / "environment.json")
-    return path
+def _begin(path: Path, config: ConfigDict) -> None:
+    """Writes the config into a new workdir, or sees that it may go on with the one there."""
+    text = config_lib.to_json(config)
+    if workdir_lib.has_begun(path):
+        workdir_lib.verify(path, workdir_lib.CONFIG)
+        stored = (path / workdir_lib.CONFIG).read_text()
+        config_lib.check_resume(config_lib.from_json(stored), config)
+        if stored != text:
+            workdir_lib.begin(path, text)
+    else:
+        workdir_lib.begin(path, text)
+    if not workdir_lib.is_finished(path):
+        if others := results.write_environment(path / "environment.json"):
+            print(
+                f"note: since this run began other versions have come of {', '.join(others)}; its "
+                "numbers may not be those of either version",
+                file=sys.stderr,
+            )
+
+
+def _stored_rows(path: Path) -> list[dict[str, Any]]:
+    """Returns the rows of a finished run's summary.csv, without what is empty."""
+    columns = results.read_csv(path / workdir_lib.SUMMARY)
+    return [
+        {name: value for name, value in zip(columns, row, strict=True) if value == value != ""}
+        for row in zip(*columns.values(), strict=True)
+    ]
 
 
 def _finish(
     path: Path,
     groups: Sequence[Group],
-    trained: Sequence[train.Trained],
+    trained: Sequence[cells.Trained],
     rows: Sequence[dict[str, Any]],
+    *,
+    draw: bool,
+    stop: Callable[[], bool],
 ) -> list[dict[str, Any]]:
     """Judges what was trained, writes it all and returns the rows of summary.csv."""
     _write_training(path, groups, trained)
-    found = evaluate_lanes(groups, trained, rows)
-    results.write_csv(path / "summary.csv", found)
+    found = evaluate_lanes(groups, trained, rows, stop)
+    results.write_csv(path / workdir_lib.SUMMARY, found)
     dataset.write(path)
+    if draw:
+        _draw(path / "figures", groups, trained, found)
+    workdir_lib.finish(path)
     return found
+
+
+def _shared(path: Path | None) -> Path:
+    """Returns the first process's path on all of them."""
+    if jax.process_count() == 1:
+        return path
+    own = np.frombuffer(str(path or "").encode().ljust(_MAX_PATH), np.uint8)
+    return Path(multihost_utils.broadcast_one_to_all(own).tobytes().decode().strip())
 
 
 def _on_first(function: Callable[[], Result]) -> Result | None:
@@ -117,7 +181,14 @@ def _count(number: int, noun: str) -> str:
     return f"{number} {noun}" + "s" * (number != 1)
 
 
-def _train(config: ConfigDict, groups: Sequence[Group], *, quiet: bool) -> list[train.Trained]:
+def _train(
+    config: ConfigDict,
+    groups: Sequence[Group],
+    path: Path,
+    *,
+    stop: Callable[[], bool],
+    quiet: bool,
+) -> list[cells.Trained]:
     total = sum(len(group.index) * group.program.num_epochs for group in groups)
     # disable=None keeps the bar quiet when the output is no terminal.
     with tqdm(total=total, unit=" epochs", unit_scale=True, disable=quiet or None) as bar:
@@ -128,7 +199,7 @@ def _train(config: ConfigDict, groups: Sequence[Group], *, quiet: bool) -> list[
             bar.update(num_epochs)
 
         return [
-            train.train(
+            cells.train(
                 group.lanes,
                 group.program,
                 cell_width=config.cell_width,
@@ -136,13 +207,18 @@ def _train(config: ConfigDict, groups: Sequence[Group], *, quiet: bool) -> list[
                 probe=probe_fn(group.program),
                 probe_every=int(np.ceil(config.evaluate.every * group.program.num_epochs)),
                 on_chunk=on_chunk,
+                store=Checkpoints(
+                    path / workdir_lib.CHECKPOINTS / f"group_{number}", config.checkpoint.keep
+                ),
+                store_every=config.checkpoint.every,
+                stop=stop,
             )
-            for group in groups
+            for number, group in enumerate(groups)
         ]
 
 
 @functools.cache  # one function a program, as it is part of what is compiled
-def probe_fn(program: train.Program) -> train.Probe:
+def probe_fn(program: train.Program) -> cells.Probe:
     """Returns the probe of lanes of this program."""
 
     def probe_lane(params, data, lane):
@@ -151,7 +227,7 @@ def probe_fn(program: train.Program) -> train.Probe:
     return probe_lane
 
 
-def _write_training(path: Path, groups: Sequence[Group], trained: Sequence[train.Trained]) -> None:
+def _write_training(path: Path, groups: Sequence[Group], trained: Sequence[cells.Trained]) -> None:
     lanes = np.concatenate([group.index for group in groups])
     order = np.argsort(lanes)
     for name, epochs, metrics in (
@@ -194,7 +270,7 @@ def _params_by_name(groups, trained, order) -> dict[str, np.ndarray]:
     return arrays
 
 
-def model_of(group: Group, one: train.Trained, i: int) -> Model:
+def model_of(group: Group, one: cells.Trained, i: int) -> Model:
     """Returns the i-th lane of a trained group."""
     numbers, params, data = (
         trained_lib.lane(tree, i) for tree in (group.lanes, one.params, one.data)
@@ -202,20 +278,11 @@ def model_of(group: Group, one: train.Trained, i: int) -> Model:
     return trained_lib.of_lane(numbers, group.program, params, data)
 
 
-def status(one: train.Trained, i: int) -> str:
-    """Returns 'ok', or by which epoch a lane's metrics or parameters were no longer finite."""
-    rows = np.stack([values[i] for values in one.metrics.values()])
-    broken = ~np.all(np.isfinite(rows), axis=0)
-    if broken.any():
-        return f"not finite by epoch {one.epoch[np.argmax(broken)]}"
-    finite = all(
-        np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(trained_lib.lane(one.params, i))
-    )
-    return "ok" if finite else f"not finite by epoch {one.epoch[-1]}"
-
-
 def evaluate_lanes(
-    groups: Sequence[Group], trained: Sequence[train.Trained], rows: Sequence[dict[str, Any]]
+    groups: Sequence[Group],
+    trained: Sequence[cells.Trained],
+    rows: Sequence[dict[str, Any]],
+    stop: Callable[[], bool] = lambda: False,
 ) -> list[dict[str, Any]]:
     """Returns the rows of summary.csv; a lane that failed has its status and nothing more.
 
@@ -223,6 +290,7 @@ def evaluate_lanes(
       groups: of the sweep.
       trained: what each group gave.
       rows: the seed and the swept fields of each lane, in the order of the sweep.
+      stop: asked before each lane whether to raise `Stopped`.
     """
     places = [
         (group, one, i, int(number))
@@ -231,8 +299,10 @@ def evaluate_lanes(
     ]
 
     def row_of(place) -> tuple[int, dict[str, Any]]:
+        if stop():
+            raise Stopped
         group, one, i, number = place
-        row = {"lane": number, **rows[number], "status": status(one, i)}
+        row = {"lane": number, **rows[number], "status": one.status(i)}
         if row["status"] == "ok":
             metrics = trained_lib.judge(model_of(group, one, i)).metrics
             row |= {"verdict": evaluate.verdict(metrics), **metrics}
@@ -253,11 +323,12 @@ def evaluate_lanes(
 
 
 def _draw(
-    folder: Path, groups: Sequence[Group], trained: Sequence[train.Trained], rows: Sequence[dict]
+    folder: Path, groups: Sequence[Group], trained: Sequence[cells.Trained], rows: Sequence[dict]
 ) -> None:
     """Draws the training of all lanes of the first group and all about its first sound lane."""
     from spiral_vae import figures, plotting  # not earlier: matplotlib takes long to import
 
+    folder.mkdir(exist_ok=True)
     group, one = groups[0], trained[0]
     figure = plotting.training(epoch=one.epoch, **one.metrics)
     plotting.save(figure, folder, "training")

@@ -112,11 +112,13 @@ def likelihood_of(config: ConfigDict) -> Likelihood:
             stabiliser=own.stabiliser,
         )
     covariance = _COVARIANCE[own.kind]
+    warmup = own.warmup if own.stabiliser == "warmup" else None
     if own.kind == "learned" or own.estimator == "learned":
-        return likelihood_lib.Learned(sigma=own.sigma, covariance=covariance)
+        return likelihood_lib.Learned(sigma=own.sigma, warmup=warmup, covariance=covariance)
     return likelihood_lib.ClosedForm(
         sigma=own.sigma,
         rate=own.averaging if own.estimator == "moving_average" else 1.0,
+        warmup=warmup,
         covariance=covariance,
         estimator=own.estimator,
     )

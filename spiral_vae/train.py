@@ -1,24 +1,18 @@
 """Training as a pure function of arrays: state in, state and named metrics out.
 
-A run is a lane. Everything up to `train_chunk` is written for one lane; `train` puts lanes side by
-side: `cell_width` of them are vmapped together (a cell), every device trains one cell at a time (a
-round), and the host goes through the rounds. Each device runs the same program on its own, so the
-bits of a result don't depend on how many devices or processes there are.
+A run is a lane, and everything here is written for one lane; `cells` puts lanes side by side.
 """
 
-import concurrent.futures
 import dataclasses
 import functools
-import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jax.experimental import multihost_utils
 
 from spiral_vae import networks, objectives, spiral
 from spiral_vae.likelihood import Heads, Likelihood, Values
@@ -26,6 +20,8 @@ from spiral_vae.spiral import Data, Spiral
 
 SCHEDULES = ("constant", "step", "cosine")
 METRICS = ("loss", "reconstruction", "kl")  # of the training, means over the points
+# What can stop being finite in a step, in the order of the computation.
+TERMS = ("sigma", "reconstruction", "kl", "loss", "gradient", "params")
 _ADAM = optax.scale_by_adam()  # the learning rates are numbers of a lane, applied in `train_step`
 _MAX_AFFINE = 46_000  # its square is below 2^31
 
@@ -306,7 +302,8 @@ def train_chunk(
     """Returns the state after `num_epochs` epochs and the mean of their metrics.
 
     The number of epochs is an argument of the compiled program: the last, shorter chunk of a run
-    does not compile again.
+    does not compile again. Where a number on the way is not finite the state comes back as it was,
+    and so it will from every further call.
     """
 
     def body(_, carry):
@@ -315,163 +312,35 @@ def train_chunk(
         return state, jax.tree.map(jnp.add, total, metrics)
 
     zeros = {name: jnp.zeros(()) for name in METRICS}
-    state, total = jax.lax.fori_loop(0, num_epochs, body, (state, zeros))
+    new, total = jax.lax.fori_loop(0, num_epochs, body, (state, zeros))
+    sound = _finite((total, new))
+    state = jax.tree.map(lambda new, old: jnp.where(sound, new, old), new, state)
     return state, jax.tree.map(lambda value: value / num_epochs, total)
 
 
-Probe = Callable[[networks.Params, Data, Lane], dict[str, jax.Array]]
-OnChunk = Callable[[int, dict[str, np.ndarray]], None]
+def _finite(tree: Any) -> jax.Array:
+    """Returns whether all real numbers of a tree are finite."""
+    leaves = [leaf for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.floating)]
+    return jnp.all(jnp.asarray([jnp.all(jnp.isfinite(leaf)) for leaf in leaves]))
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Trained:
-    """What came out of training R lanes; numpy arrays."""
+def first_failure(
+    state: State, data: Data, lane: Lane, program: Program
+) -> tuple[jax.Array, jax.Array]:
+    """Returns the first step with a number not finite, and the place in TERMS of what it was.
 
-    params: networks.Params  # leaves [R, ...]; the likelihood's with what it carried
-    data: Data  # t [R, n], x [R, n, 2]
-    epoch: np.ndarray  # [rows], the epoch at which each row of `metrics` ends
-    metrics: dict[str, np.ndarray]  # [R, rows] each, means over the epochs of a row
-    probe_epoch: np.ndarray  # [probes]
-    probes: dict[str, np.ndarray]  # [R, probes] each, taken at the end of those epochs
-
-
-def train(
-    lanes: Lane,
-    program: Program,
-    *,
-    cell_width: int,
-    log_every: int,
-    probe: Probe,
-    probe_every: int,
-    on_chunk: OnChunk,
-    devices: Sequence[jax.Device] | None = None,
-    params: networks.Params | None = None,
-) -> Trained:
-    """Trains all lanes and returns what came out, in the order given, on every process.
-
-    Args:
-      lanes: the numbers of R runs, leaves [R].
-      program: what they share.
-      cell_width: lanes that are vmapped together. At least two even for a lone run, since XLA
-        gives a width of one other roundings than all others.
-      log_every: epochs of a chunk, which gives one row of metrics.
-      probe: more metrics of one lane, taken every so often.
-      probe_every: epochs between two probes, rounded up to whole chunks; 0 for none.
-      on_chunk: told after each chunk the epochs that this added (summed over lanes of this
-        process) and the chunk's metrics, [lanes of the round] each.
-      devices: those of this process to use, by default all.
-      params: of encoder and decoder, where to start from instead of fresh ones, leaves [R, ...].
+    The step is counted from the start of the training, from 1 on; the state must be the one from
+    which no further epoch can be finished.
     """
-    num_lanes = len(jax.tree.leaves(lanes)[0])
-    width = min(cell_width, max(2, num_lanes))
-    # Every process takes as many cells. Padding repeats the last lane; it is cut off at the end.
-    size = width * jax.process_count()
-    index = np.minimum(np.arange(math.ceil(num_lanes / size) * size), num_lanes - 1)
-    cells = index.reshape(-1, width)[jax.process_index() :: jax.process_count()]
-    devices = list(devices or jax.local_devices())[: len(cells)]
-    ends = [min(e + log_every, program.num_epochs) for e in range(0, program.num_epochs, log_every)]
-    probe_ends = _probe_ends(ends, probe_every)
-    init_fn, chunk_fn, probe_fn = _compiled(program, probe)
 
-    def start(cell: np.ndarray, device: jax.Device) -> _Run:
-        own, given = jax.tree.map(lambda leaf: _canonical(leaf[cell]), (lanes, params))
-        state, data = init_fn(own)
-        if given is not None:
-            given = {name: given[name] for name in ("encoder", "decoder")}
-            state = dataclasses.replace(state, params=state.params | given)
-        return _Run(*jax.device_put((state, data, own), device), len(np.unique(cell)), [], [])
+    def step(carry, batch):
+        carry, metrics = train_step(carry, batch, lane, program)
+        params, opt_state, carried = carry
+        parts = {"sigma": carried, "gradient": opt_state, "params": params} | metrics
+        return carry, jnp.stack([~_finite(parts[term]) for term in TERMS])
 
-    def advance(run: _Run, start: int, end: int) -> None:
-        run.state, metrics = chunk_fn(run.state, run.data, run.lanes, np.int32(end - start))
-        run.rows.append(jax.device_get(metrics))
-        if end in probe_ends:
-            found = probe_fn(run.state.all_params, run.data, run.lanes)
-            run.probes.append(jax.device_get(found))
-
-    finished = []
-    with concurrent.futures.ThreadPoolExecutor(len(devices)) as pool:  # they compile side by side
-        for first in range(0, len(cells), len(devices)):
-            runs = [start(*pair) for pair in zip(cells[first:], devices, strict=False)]
-            for span in itertools.pairwise([0, *ends]):
-                list(pool.map(functools.partial(advance, start=span[0], end=span[1]), runs))
-                metrics = [jax.tree.map(lambda v, r=r: v[: r.num_lanes], r.rows[-1]) for r in runs]
-                total = sum(run.num_lanes for run in runs)
-                on_chunk((span[1] - span[0]) * total, _concatenated(metrics))
-            finished += [run.result() for run in runs]
-    params, data, metrics, probes = _gathered(finished, num_lanes)
-    return Trained(
-        params=params,
-        data=data,
-        epoch=np.asarray(ends),
-        metrics=metrics,
-        probe_epoch=np.asarray(sorted(probe_ends)),
-        probes=probes,
-    )
-
-
-@dataclasses.dataclass
-class _Run:
-    """A cell in training on its device; leaves have an axis of lanes."""
-
-    state: State
-    data: Data
-    lanes: Lane
-    num_lanes: int  # that are no padding
-    rows: list[dict[str, np.ndarray]]  # the metrics of each chunk
-    probes: list[dict[str, np.ndarray]]
-
-    def result(self) -> tuple[networks.Params, Data, dict, dict]:
-        """Returns params, data, metrics and probes as numpy arrays."""
-        return (
-            *jax.device_get((self.state.all_params, self.data)),
-            _columns(self.rows),
-            _columns(self.probes),
-        )
-
-
-@functools.cache
-def _compiled(program: Program, probe: Probe) -> tuple[Callable, Callable, Callable]:
-    """Returns init, train_chunk and probe for the lanes of a cell, each jitted once."""
-
-    def train_cell(state: State, data: Data, lanes: Lane, num_epochs: jax.Array) -> tuple:
-        one = functools.partial(train_chunk, num_epochs=num_epochs, program=program)
-        return jax.vmap(one)(state, data, lanes)
-
-    return (
-        jax.jit(jax.vmap(functools.partial(init, program=program))),
-        jax.jit(train_cell, donate_argnums=0),
-        jax.jit(jax.vmap(probe)),
-    )
-
-
-def _columns(rows: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    """Returns rows of [lanes] as [lanes, rows]."""
-    return jax.tree.map(lambda *row: np.stack(row, axis=1), *rows) if rows else {}
-
-
-def _concatenated(trees: Sequence[Any]) -> Any:
-    return jax.tree.map(lambda *leaves: np.concatenate(leaves), *trees)
-
-
-def _gathered(cells: Sequence[Any], num_lanes: int) -> Any:
-    """Returns the trees of all cells of all processes as one, without the padding at the end."""
-    tree = jax.tree.map(lambda *leaves: np.stack(leaves)[:, None], *cells)  # [C, 1, W, ...]
-    if jax.process_count() > 1:
-        # Processes take turns: after the cells' axis comes that of the processes.
-        tree = jax.tree.map(
-            lambda leaf: np.moveaxis(leaf[:, :, 0], 0, 1), multihost_utils.process_allgather(tree)
-        )
-    return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[3:])[:num_lanes], tree)
-
-
-def _probe_ends(ends: Sequence[int], every: int) -> set[int]:
-    """Returns the first chunk end at or after each multiple of `every`, and the last one."""
-    if not every:
-        return set()
-    due = range(every, ends[-1] + 1, every)
-    return {ends[int(np.searchsorted(ends, epoch))] for epoch in due} | {ends[-1]}
-
-
-def _canonical(leaf: np.ndarray) -> np.ndarray:
-    """Returns numbers in the precision that training has."""
-    return leaf.astype(jax.dtypes.canonicalize_dtype(leaf.dtype))
+    carry = (state.params, state.opt_state, state.carried)
+    _, broken = jax.lax.scan(step, carry, batches(state, data, lane, program))  # [steps, terms]
+    first = jnp.argmax(broken)  # of the flattened array: steps before terms
+    before = state.epoch * program.steps_per_epoch
+    return before + first // len(TERMS) + 1, first % len(TERMS)

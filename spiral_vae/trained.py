@@ -1,17 +1,16 @@
 """Trained models: one lane as functions and arrays, from memory or from a workdir."""
 
 import dataclasses
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
-from ml_collections import ConfigDict
 
 from spiral_vae import config as config_lib
 from spiral_vae import evaluate, networks, results, sweep, train
+from spiral_vae import workdir as workdir_lib
 from spiral_vae.inference import Encode
 from spiral_vae.observation import Observe
 from spiral_vae.spiral import Data, Spiral
@@ -38,13 +37,16 @@ def load(workdir: str | Path, number: int = 0) -> Model:
     Args:
       workdir: of a finished run.
       number: of the lane, as in summary.csv.
+
+    Raises:
+      WorkdirError: there is no such run, or what is read of it is damaged.
     """
     workdir = Path(workdir)
-    fields = json.loads((workdir / "config.json").read_text())
-    config = ConfigDict({**fields, "sweep": tuple(fields["sweep"])})
+    workdir_lib.verify(workdir, workdir_lib.CONFIG, workdir_lib.PARAMS)
+    config = config_lib.from_json((workdir / workdir_lib.CONFIG).read_text())
     _, rows = config_lib.expand(config, config.sweep)
     (group,) = sweep.groups(config, rows[number : number + 1])
-    with np.load(workdir / "params.npz") as arrays:
+    with np.load(workdir / workdir_lib.PARAMS) as arrays:
         flat = _lane_params(arrays, number)
     numbers = lane(group.lanes, 0)
     _, data = jax.jit(train.init, static_argnames="program")(numbers, program=group.program)
