@@ -27,6 +27,7 @@ from spiral_vae.spiral import Spiral
 
 MAX_LATENT_DIM = 2
 _RADIUS = 9.0  # of the plane around the curve, in sigma: mass e^(-40) lies outside
+_MAX_CELLS = 2**28  # of the plane
 _STEP = 0.35  # of the plane's grid, in sigma
 # Compiled as a whole: one by one, each operation would be compiled for each new shape.
 _OBSERVE = jax.jit(jax.vmap(spiral.observation, in_axes=(0, None)))
@@ -134,7 +135,10 @@ def plane(rules: Rules, step: float | None = None) -> Plane:
     # Thin out the curve to cells of the grid, then take every cell within the margin of one.
     cells = np.unique(np.rint(mean / step).astype(np.int64), axis=0)
     low = cells.min(axis=0) - margin
-    mask = np.zeros(cells.max(axis=0) + margin + 1 - low, bool)
+    shape = cells.max(axis=0) + margin + 1 - low
+    if np.prod(shape, dtype=float) > _MAX_CELLS:
+        raise ValueError(f"the noise, {smallest.min():.2g}, is too small for a grid of the plane")
+    mask = np.zeros(shape, bool)
     mask[tuple((cells - low).T)] = True
     for axis in range(2):  # a square of cells around each: a box filter along both axes
         total = np.cumsum(np.insert(mask, 0, False, axis=axis), axis=axis, dtype=np.int64)

@@ -22,6 +22,7 @@ from spiral_vae.gaussian import LOG_2PI
 from spiral_vae.observation import Observation, Observe
 
 PANEL_NODES = 16
+_MAX_PANELS = 2**20
 _PANEL_LENGTH = 4.0  # a panel's arc length in sigma; 16 nodes integrate it to rounding
 _BLOCK = 256  # nodes that are bounded together when most of them can't matter
 _NEGLIGIBLE = 50.0  # nats below the largest node, before a block is left out
@@ -76,6 +77,9 @@ def along_curve(
       reach: how far from the curve x may lie, same unit as x. Seen from a distance d, a bend of
         angle dtheta over a length ds narrows the integrand as sqrt(1 + d dtheta/ds) does, and a
         relative change of the noise's scale as d times that.
+
+    Raises:
+      ValueError: the curve needs more panels than memory holds, or isn't finite.
     """
     # Evenly spaced in asinh(z / 4): dense where a decoder bends, sparse in far tails.
     z = 4 * np.sinh(np.linspace(*np.arcsinh(np.divide(interval, 4)), 2**14 + 1))
@@ -92,6 +96,11 @@ def along_curve(
     measure = measure / (_PANEL_LENGTH * np.minimum(sigma[1:], sigma[:-1]))
     measure = refine * (measure + np.diff(z) / max_width)
     total = np.concatenate([[0.0], np.cumsum(measure)])
+    if not total[-1] <= _MAX_PANELS:
+        raise ValueError(
+            f"the curve of the means is {total[-1] * _PANEL_LENGTH:.2g} standard deviations long, "
+            f"exact integration takes at most {_MAX_PANELS * _PANEL_LENGTH:.2g}"
+        )
     edges = np.interp(np.linspace(0.0, total[-1], int(np.ceil(total[-1])) + 1), total, z)
     node, weight = gauss_legendre(edges)
     return Mixture(

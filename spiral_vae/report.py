@@ -55,7 +55,7 @@ def _lane_table(rows: Sequence[dict[str, Any]], keys: Sequence[str]) -> str:
                     _number(row[name], form) if name in row else "-"
                     for name, (_, form) in columns.items()
                 ),
-                row.get("verdict", row["status"]),
+                row.get("verdict", _short(row)),
             ]
             for row in rows
         ]
@@ -65,9 +65,14 @@ def _lane_table(rows: Sequence[dict[str, Any]], keys: Sequence[str]) -> str:
     return text
 
 
+def _short(row: dict[str, Any]) -> str:
+    """Returns what went wrong, without the details: 'not finite', 'not evaluated'."""
+    return " ".join(row["status"].partition(":")[0].split()[:2])
+
+
 def _point_cells(rows: Sequence[dict[str, Any]]) -> list[str]:
     sound = [row for row in rows if row["status"] == "ok"]
-    verdicts = Counter(row.get("verdict", "not finite") for row in rows)
+    verdicts = Counter(row.get("verdict", _short(row)) for row in rows)
     if sound:
         low, median, high = np.quantile([row["kl_to_truth"] for row in sound], [0.1, 0.5, 0.9])
         spread = f"{_number(median)} ({_number(low)}-{_number(high)})"

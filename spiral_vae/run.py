@@ -102,10 +102,10 @@ def _begin(path: Path, config: ConfigDict) -> None:
     else:
         workdir_lib.begin(path, text)
     if not workdir_lib.is_finished(path):
-        if others := results.write_environment(path / "environment.json"):
+        if changed := results.write_environment(path / "environment.json"):
             print(
-                f"note: since this run began other versions have come of {', '.join(others)}; its "
-                "numbers may not be those of either version",
+                f"note: {', '.join(changed)} changed since this run began; its numbers may not be "
+                "those of either version",
                 file=sys.stderr,
             )
 
@@ -304,8 +304,11 @@ def evaluate_lanes(
         group, one, i, number = place
         row = {"lane": number, **rows[number], "status": one.status(i)}
         if row["status"] == "ok":
-            metrics = trained_lib.judge(model_of(group, one, i)).metrics
-            row |= {"verdict": evaluate.verdict(metrics), **metrics}
+            try:
+                metrics = trained_lib.judge(model_of(group, one, i)).metrics
+                row |= {"verdict": evaluate.verdict(metrics), **metrics}
+            except Exception as error:  # whatever it is, it must not cost the other lanes
+                row["status"] = f"not evaluated: {error or type(error).__name__}"
         return number, row
 
     # Threads, as nearly all of the time is spent in compiled code that releases the lock. The
