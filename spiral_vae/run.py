@@ -198,8 +198,10 @@ def _train(
             bar.set_postfix(means, refresh=False)
             bar.update(num_epochs)
 
-        return [
-            cells.train(
+        trained = []
+        for number, group in enumerate(groups):
+            folder = path / workdir_lib.CHECKPOINTS / f"group_{number}"
+            found = cells.train(
                 group.lanes,
                 group.program,
                 cell_width=config.cell_width,
@@ -207,14 +209,14 @@ def _train(
                 probe=probe_fn(group.program),
                 probe_every=int(np.ceil(config.evaluate.every * group.program.num_epochs)),
                 on_chunk=on_chunk,
-                store=Checkpoints(
-                    path / workdir_lib.CHECKPOINTS / f"group_{number}", config.checkpoint.keep
-                ),
+                store=Checkpoints(folder, config.checkpoint.keep),
                 store_every=config.checkpoint.every,
                 stop=stop,
             )
-            for number, group in enumerate(groups)
-        ]
+            trained.append(found)
+            # A compiled group maps a thousand pieces of memory, of which a process may have 65 530.
+            jax.clear_caches()
+        return trained
 
 
 @functools.cache  # one function a program, as it is part of what is compiled
