@@ -16,6 +16,11 @@ def get_config(noise: str = "axes") -> ml_collections.ConfigDict:
     config.data.noise_sigma_x = 0.1
     config.data.noise_sigma_y = 0.3
     config.data.noise_angle = 0.0 if noise == "axes" else math.pi / 6
+    for network in (config.model.encoder, config.model.decoder):
+        network.hidden_layers, network.hidden_dim = 2, 32
+    config.likelihood.estimator = "moving_average"
+    config.likelihood.warmup = 0.1
+    config.optimizer.decoder_weight_decay = 0.0
     config.train.batch_size = 100
     config.train.num_epochs = 1_000
     config.train.log_every = 500

@@ -362,11 +362,14 @@ def laws(series: Rows, geco: Rows, pairs: Rows, split: Rows, escape: Rows) -> Fi
     ):
         own = [row for row in escape if row["start"] == start]
         places, found = _medians(own, "exponent", "epochs_to_leave")
+        left = np.isin(places, [row["exponent"] for row in own if row["left"]])
         leaving.fill_between(places, found[:, 0], found[:, 2], color=colour, alpha=0.3, linewidth=0)
-        leaving.plot(places, found[:, 1], "o-", color=colour, label=label)
+        leaving.plot(places[left], found[left, 1], "o-", color=colour, label=label)
         if start == 2.0:
             line = found[-1, 1] * places[-1] / places
             leaving.plot(places, line, ":", color=TRUTH, label="in proportion to 1/rate")
+            stuck = {"color": colour, "fillstyle": "none", "label": "not left by then"}
+            leaving.plot(places[~left], found[~left, 1], "^", **stuck)
     leaving.set(
         title="5 leaving collapse",
         xlabel=r"$2\lambda_1 / \mathrm{Tr}\,C - 1$",

@@ -31,7 +31,7 @@ class Experiment:
     ) -> run.Outcome:
         """Runs a config in a workdir of its own and returns its outcome.
 
-        The quick size has few epochs, at most two seeds and of each axis the last two values.
+        With the --runs of an experiment that was stopped, it goes on from where that was. The quick size has few epochs, at most two seeds and of each axis the last two values.
 
         Args:
           label: of the workdir.
@@ -46,7 +46,7 @@ class Experiment:
             config.train.log_every = 20
             config.evaluate.every = min(config.evaluate.every, 0.5)
             config.sweep = tuple(_last_two(axis, config) for axis in config.sweep)
-        outcome = run.run(config, str(self.runs / self.name / label), draw=False)
+        outcome = run.run(config, str(self.runs / self.name / label), draw=False, resume=True)
         assert outcome is not None, "experiments run in one process"
         return outcome
 
@@ -90,7 +90,7 @@ def main(function: Callable[[Experiment], None]) -> None:
     parser = argparse.ArgumentParser(description=function.__globals__["__doc__"].splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="a tiny size, to see that it works")
     parser.add_argument("--folder", type=Path, default=Path("docs/results"), help="of the results")
-    parser.add_argument("--runs", type=Path, help="of the workdirs; a dated one by default")
+    parser.add_argument("--runs", type=Path, help="of the workdirs; by default a dated one")
     flags = parser.parse_args()
     jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)))
     stamp = datetime.datetime.now().strftime("%Y-%m-%d_%H-%M-%S")

@@ -25,6 +25,10 @@ WAYS = {
     "beta-NLL 0.5": {"likelihood.stabiliser": "beta_nll"},
     "faithful": {"likelihood.stabiliser": "faithful"},
     "warm-up": {"likelihood.stabiliser": "warmup"},
+    "warm-up, weight decay 0.5": {
+        "likelihood.stabiliser": "warmup",
+        "likelihood.weight_decay": 0.5,
+    },
     "Student-t": {"likelihood.stabiliser": "student_t"},
     "variational": {"likelihood.stabiliser": "variational"},
 }
