@@ -7,7 +7,7 @@ from configs import recommended
 # name -> points, hidden layers, hidden units, epochs
 SETTINGS = {
     "200 points, 1x32": (200, 1, 32, 5_000),
-    "2000 points, 2x64": (2000, 2, 64, 500),
+    "2000 points, 2x64": (2000, 2, 64, 1_000),
     "2000 points, 1x32": (2000, 1, 32, 1_000),
     "200 points, 2x64": (200, 2, 64, 2_500),
 }

@@ -68,8 +68,8 @@ def read_csv(path: Path) -> dict[str, list]:
 
 def _typed(cells: list[str]) -> list:
     """Returns a column as booleans, integers, numbers or strings; an empty cell is nan."""
-    if set(cells) <= {"True", "False"}:
-        return [cell == "True" for cell in cells]
+    if set(cells) <= {"True", "False", ""}:
+        return [cell == "True" if cell else np.nan for cell in cells]
     for type_ in (int, float):
         try:
             return [type_(cell) if cell or type_ is int else np.nan for cell in cells]

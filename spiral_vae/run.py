@@ -4,6 +4,7 @@ import concurrent.futures
 import contextlib
 import dataclasses
 import functools
+import json
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -97,7 +98,7 @@ def _begin(path: Path, config: ConfigDict) -> None:
         workdir_lib.verify(path, workdir_lib.CONFIG)
         stored = (path / workdir_lib.CONFIG).read_text()
         config_lib.check_resume(config_lib.from_json(stored), config)
-        if stored != text:
+        if json.loads(stored) != json.loads(text):
             workdir_lib.begin(path, text)
     else:
         workdir_lib.begin(path, text)
@@ -310,7 +311,7 @@ def evaluate_lanes(
                 metrics = trained_lib.judge(model_of(group, one, i)).metrics
                 row |= {"verdict": evaluate.verdict(metrics), **metrics}
             except Exception as error:  # whatever it is, it must not cost the other lanes
-                row["status"] = f"not evaluated: {error or type(error).__name__}"
+                row["status"] = f"not evaluated: {str(error) or type(error).__name__}"
         return number, row
 
     # Threads, as nearly all of the time is spent in compiled code that releases the lock. The
