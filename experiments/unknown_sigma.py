@@ -4,6 +4,11 @@ Claim: with K importance samples in the bound (IWAE) all ways agree, as they loo
 fixed point, E||x - m(z)||^2 = D sigma^2, and come near the truth, while the ELBO's own optimum has
 a sigma that is too large. So the simplest way, a learned log sigma, is as good as any.
 
+Found: so it is for closed forms and gradient descent everywhere, and for GECO that looks for its
+kappa once there are points and units enough (2000 points, 2x64: all within 0.5 % of the truth).
+With fewer GECO stops at a larger kappa; and given the right kappa it is the worst, since there
+networks that can't reach that error, or can reach a smaller one, drive sigma to the wrong end.
+
     python -m experiments.unknown_sigma
 
 Every way starts at sigma = 0.5 (the truth is 0.2) and has the same data, initialisation and noise.
