@@ -3,7 +3,7 @@ PYTHON ?= python
 EXPERIMENTS = basic_run sigma_series posterior_collapse turns unknown_sigma anisotropic \
   heteroscedastic sigma_laws n_and_sigma
 
-.PHONY: check lint test benchmarks experiments
+.PHONY: check lint test soak benchmarks experiments
 
 check: lint test
 
@@ -13,6 +13,9 @@ lint:
 
 test:
 	$(PYTHON) -m pytest -n 2
+
+soak:
+	$(PYTHON) -m soak
 
 benchmarks:
 	$(PYTHON) -m benchmarks.evaluation

@@ -31,7 +31,8 @@ class Experiment:
     ) -> run.Outcome:
         """Runs a config in a workdir of its own and returns its outcome.
 
-        With the --runs of an experiment that was stopped, it goes on from where that was. The quick size has few epochs, at most two seeds and of each axis the last two values.
+        With the --runs of an experiment that was stopped it goes on from where that was. The quick
+        size has few epochs, at most two seeds and of each axis the last two values.
 
         Args:
           label: of the workdir.

@@ -32,13 +32,13 @@ class Stopped(Exception):
 
 
 class Store(Protocol):
-    """Where cells are kept, by number and epoch, as trees of dicts of arrays."""
+    """Where cells are kept, by number and epoch, as arrays by name."""
 
-    def load(self, cell: int, epochs: Sequence[int]) -> tuple[int, dict[str, Any]] | None:
+    def load(self, cell: int, epochs: Sequence[int]) -> tuple[int, dict[str, np.ndarray]] | None:
         """Returns the last of these epochs at which a cell was saved, and what was."""
 
-    def save(self, cell: int, epoch: int, tree: Mapping[str, Any]) -> None:
-        """Keeps a tree."""
+    def save(self, cell: int, epoch: int, arrays: Mapping[str, np.ndarray]) -> None:
+        """Keeps arrays."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -263,22 +263,32 @@ class _Cell:
         """Takes the finished cell from its device."""
         self.lanes, self.state, self.data = jax.device_get((self.lanes, self.state, self.data))
 
-    def stored(self) -> dict[str, Any]:
-        """Returns what `restore` needs, as a tree of dicts of arrays."""
-        tree = {"state": _by_name(self.state)}
+    def stored(self) -> dict[str, np.ndarray]:
+        """Returns what `restore` needs, as arrays by name."""
+        arrays = {f"state/{name}": leaf for name, leaf in _by_name(self.state).items()}
         for name, rows in (("training", self.training), ("probes", self.probes)):
             if rows:
-                tree[name] = {"epoch": np.asarray(list(rows)), **_columns(list(rows.values()))}
-        return tree
+                columns = {"epoch": np.asarray(list(rows)), **_columns(list(rows.values()))}
+                arrays |= {f"{name}/{key}": values for key, values in columns.items()}
+        return arrays
 
-    def restore(self, epoch: int, tree: dict[str, Any]) -> None:
+    def restore(self, epoch: int, arrays: Mapping[str, np.ndarray]) -> None:
         """Goes back to what `stored` gave after an epoch."""
+
+        def part(name: str) -> dict[str, np.ndarray]:
+            prefix = f"{name}/"
+            return {
+                key.removeprefix(prefix): values
+                for key, values in arrays.items()
+                if key.startswith(prefix)
+            }
+
         self.epoch = epoch
         template, _ = jax.eval_shape(self.functions.init, self.lanes)
-        self.state = _from_names(tree["state"], template)
+        self.state = _from_names(part("state"), template)
         for name, rows in (("training", self.training), ("probes", self.probes)):
-            columns = dict(tree.get(name, {"epoch": []}))
-            for i, row_epoch in enumerate(columns.pop("epoch")):
+            columns = part(name)
+            for i, row_epoch in enumerate(columns.pop("epoch", ())):
                 rows[int(row_epoch)] = {key: values[:, i] for key, values in columns.items()}
 
     def result(self, ends: Sequence[int], probe_ends: Sequence[int]) -> dict[str, Any]:

@@ -180,6 +180,8 @@ def expand(config: ConfigDict, sweep: Sequence[str]) -> tuple[list[Axis], list[L
     """
     fields = _flatten(config)
     own_problems = rules.problems(fields)
+    if not rules.RULES["sweep"].accepts(fields.get("sweep")):
+        raise ConfigError("\n".join(own_problems))
     axes = [_parse_axis(text, fields) for text in sweep]
     paths = [axis.path for axis in axes]
     for path in paths:
@@ -310,7 +312,7 @@ def parse_flags(argv: Sequence[str], flag_values: flags.FlagValues = flags.FLAGS
         if rest[1:]:
             raise ConfigError(f"{rest[1]!r}: not a flag; flags have the form --NAME=VALUE")
         return rest
-    except (ConfigError, flags.Error) as error:
+    except (ConfigError, flags.Error, ValueError) as error:  # absl has bare ValueErrors too
         fail(error)
     except SystemExit as stop:  # absl's help exits with 1, as if to ask for help were a failure
         sys.exit(0 if stop.code == 1 else stop.code)

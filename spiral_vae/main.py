@@ -21,7 +21,10 @@ from ml_collections import ConfigDict, config_flags
 from spiral_vae import cells, replay, report, run, workdir
 from spiral_vae import config as config_lib
 
-_CONFIG = config_flags.DEFINE_config_file("config", None, "Config file.", lock_config=True)
+try:  # ml_collections looks for the config, and so into flag files, already here
+    _CONFIG = config_flags.DEFINE_config_file("config", None, "Config file.", lock_config=True)
+except flags.Error as error:
+    config_lib.fail(error)
 _WORKDIR = flags.DEFINE_string(
     "workdir", None, "New or empty folder for the results; by default a dated one under runs/."
 )
@@ -50,7 +53,7 @@ _COORDINATOR = flags.DEFINE_string(
 _NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "With --coordinator: how many.")
 _PROCESS_ID = flags.DEFINE_integer("process_id", None, "With --coordinator: which, from 0 on.")
 
-HEARTBEAT_TIMEOUT = 30  # seconds until the others stop when one process has died
+TIMEOUT = 30  # seconds until the others stop when one process has died or failed
 
 
 def main(argv: list[str]) -> None:
@@ -144,7 +147,11 @@ def _join_processes(
         )
     try:
         jax.distributed.initialize(
-            coordinator, num_processes, process_id, heartbeat_timeout_seconds=HEARTBEAT_TIMEOUT
+            coordinator,
+            num_processes,
+            process_id,
+            heartbeat_timeout_seconds=TIMEOUT,
+            shutdown_timeout_seconds=TIMEOUT,
         )
     except (RuntimeError, ValueError) as error:
         raise config_lib.ConfigError(f"--coordinator, --distributed: {error}") from error

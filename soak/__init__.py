@@ -1,0 +1,1 @@
+"""Faults done to whole runs, by the hundred: `python -m soak`."""
