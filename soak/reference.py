@@ -114,7 +114,7 @@ def load(workdir: Path, cell: int, epochs: Sequence[int] = EPOCHS) -> tuple[int,
 
 
 def same_trees(a: Any, b: Any) -> bool:
-    """Returns whether two trees of dicts of arrays have the same bits."""
+    """Returns whether two dicts of arrays, or two arrays, have the same bits."""
     if isinstance(a, Mapping) and isinstance(b, Mapping):
         return a.keys() == b.keys() and all(same_trees(a[key], b[key]) for key in a)
     if isinstance(a, Mapping) or isinstance(b, Mapping) or a is None or b is None:

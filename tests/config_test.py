@@ -1,5 +1,6 @@
 """Every mistake of the user's ends in a sentence that names it, and lanes are what was asked."""
 
+import json
 import math
 import os
 import subprocess
@@ -7,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import jax
 import ml_collections
 import pytest
 from absl import flags
@@ -14,7 +16,15 @@ from ml_collections import config_flags
 
 from configs import base
 from spiral_vae import config as config_lib
-from spiral_vae.config import ConfigError, expand, from_json, lane_config, parse_axis, to_json
+from spiral_vae.config import (
+    ConfigError,
+    check_resume,
+    expand,
+    from_json,
+    lane_config,
+    parse_axis,
+    to_json,
+)
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -62,6 +72,8 @@ def test_every_field_of_the_default_config_has_a_rule_and_keeps_it():
         ("train.log_every", 10**6),
         ("evaluate.every", 0.0),
         ("evaluate.every", 1.0),
+        ("checkpoint.every", 0),
+        ("checkpoint.keep", 1),
     ],
 )
 def test_validate_accepts(path, value):
@@ -128,6 +140,9 @@ def test_validate_accepts(path, value):
         ("train.shuffle", 1),
         ("train.log_every", 0),
         ("evaluate.every", 1.5),
+        ("checkpoint.every", -1),
+        ("checkpoint.every", 0.5),
+        ("checkpoint.keep", 0),
     ],
 )
 def test_validate_names_field_and_value(path, value):
@@ -146,6 +161,9 @@ def test_validate_names_field_and_value(path, value):
         {"likelihood.kind": "closed_form", "likelihood.estimator": "learned"},
         {"likelihood.kind": "learned", "likelihood.kappa": 0.1},
         {"likelihood.kind": "geco", "likelihood.stabiliser": "faithful"},
+        {"likelihood.kind": "closed_form", "likelihood.stabiliser": "warmup"},
+        {"likelihood.kind": "per_dimension", "likelihood.stabiliser": "beta_nll"},
+        {"likelihood.kind": "full_covariance", "likelihood.stabiliser": "student_t"},
         {"likelihood.kind": "fixed", "likelihood.floor": 0.01},
         {"likelihood.kind": "fixed", "likelihood.weight_decay": 0.1},
     ],
@@ -174,6 +192,12 @@ def test_validate_refuses_a_floor_as_wide_as_the_data(floor, rdot):
     [
         {"likelihood.kind": "full_covariance", "likelihood.estimator": "learned"},
         {"likelihood.kind": "geco", "likelihood.kappa": 0.1},
+        {"likelihood.kind": "per_dimension", "likelihood.stabiliser": "warmup"},
+        {
+            "likelihood.kind": "full_covariance",
+            "likelihood.estimator": "learned",
+            "likelihood.stabiliser": "warmup",
+        },
         {
             "likelihood.kind": "heteroscedastic",
             "likelihood.stabiliser": "beta_nll",
@@ -216,15 +240,15 @@ def _get(config, path):
 def test_an_optional_field_is_empty_until_it_is_set(path):
     config = base.get_config()
     assert _get(config, path) is None
-    restored = from_json(to_json(config), base.get_config())
+    restored = from_json(to_json(config))
     assert _get(restored, path) is None and restored == config
-    config.update_from_flattened_dict({path: 0.3, **GECO})  # with ConfigDict's own type checks
-    config_lib.validate(config)
-    restored = from_json(to_json(config), base.get_config())
-    assert _get(restored, path) == 0.3 and restored == config
-    # and a file that says it is empty empties it
-    restored = from_json(to_json(base.get_config()), config)
-    assert _get(restored, path) is None
+    for empty in (config, restored):  # both with ConfigDict's own type checks
+        with pytest.raises(TypeError):
+            empty.update_from_flattened_dict({path: "wide"})
+        empty.update_from_flattened_dict({path: 0.3, **GECO})
+        config_lib.validate(empty)
+    again = from_json(to_json(config))
+    assert _get(again, path) == 0.3 and again == config == restored
 
 
 @pytest.mark.parametrize("path", OPTIONAL)
@@ -297,6 +321,8 @@ def test_parse_axis(text, values):
         ("cell_width=2,4", "can't be swept"),
         ("sweep=a", "--sweep"),
         ("evaluate.every=0.1,0.2", "can't be swept"),
+        ("checkpoint.every=1,2", "can't be swept"),
+        ("checkpoint.keep=1,2", "can't be swept"),
     ],
 )
 def test_parse_axis_refuses(text, words):
@@ -368,30 +394,133 @@ def test_lane_config_is_a_copy_with_the_values_set():
 
 def test_json_round_trip_keeps_values_and_types():
     config = _config(**{"sweep": ("likelihood.sigma=1,2",), "likelihood.sigma": 0.1 + 0.2})
-    restored = from_json(to_json(config), base.get_config())
+    restored = from_json(to_json(config))
     assert restored == config
     assert isinstance(restored.sweep, tuple)
-    # JSON of other tools writes 1.0 as 1.
-    restored = from_json('{"likelihood": {"sigma": 1}}', base.get_config())
-    assert isinstance(restored.likelihood.sigma, float)
+    types = jax.tree.map(type, config.to_dict())
+    assert jax.tree.map(type, restored.to_dict()) == types
+
+
+def _changed(**overrides):
+    """Returns the JSON of the default config with fields set, or taken out by `...`."""
+    stored = json.loads(to_json(base.get_config()))
+    for path, value in overrides.items():
+        *sections, name = path.split(".")
+        section = stored
+        for part in sections:
+            section = section[part]
+        section[name] = value
+        if value is ...:
+            del section[name]
+    return json.dumps(stored)
 
 
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ('{"seed": 1', "can't be read"),
-        ("[1]", "can't be read"),
-        ('{"likelihood": {"sgima": 1.0}}', "did you mean likelihood.sigma?"),
-        ('{"likelihood": 1.0}', "likelihood: a section"),
-        ('{"seed": {"a": 1}}', "seed.a: no such field"),
-        ('{"seed": "1"}', "seed: the stored '1' is not of type int"),
-        ('{"likelihood": {"kappa": "1"}}', "likelihood.kappa: the stored '1' is not of type float"),
+        ("", "the stored config can't be read: "),
+        (_changed()[:-2], "the stored config can't be read: "),
+        ("[1]", "the stored config can't be read: "),
+        ("null", "the stored config can't be read: "),
+        (_changed(sweep=...), "the stored config can't be read: 'sweep'"),
+        (_changed(sweep=None), "the stored config can't be read: "),
+        (_changed(sweep=[1]), "sweep: found (1,), must be a tuple of strings"),
+        (_changed(seed=...), "seed: missing, must be "),
+        (_changed(seed="1"), "seed: found '1', must be "),
+        (_changed(**{"checkpoint.keep": 0}), "checkpoint.keep: found 0, must be "),
+        (_changed(**{"likelihood.kappa": "1"}), "likelihood.kappa: found '1', must be "),
+        (_changed(**{"likelihood.sgima": 1.0}), "did you mean likelihood.sigma?"),
     ],
 )
 def test_from_json_refuses(text, words):
     with pytest.raises(ConfigError) as error:
-        from_json(text, base.get_config())
+        from_json(text)
     assert words in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+# resuming
+
+
+def _pair(stored, given):
+    """Returns the config that a run stored and the one that is given to go on."""
+    return from_json(to_json(_config(**stored))), _config(**stored | given)
+
+
+WARMUP = {"likelihood.kind": "heteroscedastic", "likelihood.stabiliser": "warmup"}
+
+
+@pytest.mark.parametrize(
+    ("stored", "given"),
+    [
+        ({}, {}),
+        ({"sweep": ("likelihood.sigma=1,2",), "data.noise_sigma_x": 0.1}, {}),
+        ({}, {"checkpoint.every": 3, "checkpoint.keep": 7}),
+        ({"train.num_epochs": 10}, {"train.num_epochs": 11}),
+        ({"train.num_epochs": 10, "optimizer.schedule": "step"}, {"train.num_epochs": 20}),
+        # the length of a warm-up that there is none of
+        ({"train.num_epochs": 10, "likelihood.warmup": 0.3}, {"train.num_epochs": 20}),
+        ({"train.num_epochs": 10, "sweep": ("objective.beta=1,2",)}, {"train.num_epochs": 20}),
+    ],
+)
+def test_a_run_may_go_on_with_what_changes_no_result(stored, given):
+    """All schedules here are constant or in epochs: longer training begins with the shorter."""
+    check_resume(*_pair({"optimizer.schedule": "constant"} | stored, given))
+
+
+@pytest.mark.parametrize(
+    ("stored", "given"),
+    [
+        ({}, {"seed": 1}),
+        ({}, {"num_seeds": 2}),
+        ({}, {"cell_width": 7}),
+        ({}, {"sweep": ("likelihood.sigma=1,2",)}),
+        ({}, {"data.noise_sigma_x": 0.1}),
+        ({"likelihood.kind": "geco", "likelihood.kappa": 0.1}, {"likelihood.kappa": None}),
+        ({}, {"train.log_every": 5}),
+        ({}, {"evaluate.every": 0.5}),
+        ({}, {"optimizer.decay_factor": 0.25}),
+        ({}, {"train.num_epochs": 9}),
+    ],
+)
+def test_a_run_may_not_go_on_with_what_changes_results(stored, given):
+    own = {"optimizer.schedule": "constant", "train.num_epochs": 10}
+    ((path, value),) = given.items()
+    old, new = _pair(own | stored, given)
+    with pytest.raises(ConfigError) as error:
+        check_resume(old, new)
+    wanted = f"{path}: found {value!r}, must be {_get(old, path)!r} as in the run that goes on"
+    assert str(error.value) == wanted
+
+
+@pytest.mark.parametrize(
+    "stored",
+    [
+        {"optimizer.schedule": "cosine"},
+        {"objective.kl_warmup": 0.1},
+        WARMUP,
+        {"likelihood.kind": "per_dimension", "likelihood.stabiliser": "warmup"},
+        {"sweep": ("optimizer.schedule=constant,cosine",)},
+        {"sweep": ("objective.beta=1,2", " objective.kl_warmup = 0,0.1")},
+        {"likelihood.kind": "heteroscedastic", "sweep": ("likelihood.stabiliser=none,warmup",)},
+        {"sweep": ("train.num_epochs=10,20",)},
+    ],
+    ids=str,
+)
+def test_a_run_that_depends_on_its_length_may_not_grow(stored):
+    """Also not if that is so in some lanes of its sweep alone."""
+    own = {"optimizer.schedule": "constant", "train.num_epochs": 10}
+    old, new = _pair(own | stored, {"train.num_epochs": 20})
+    with pytest.raises(ConfigError, match="train.num_epochs: found 20, must be 10"):
+        check_resume(old, new)
+
+
+def test_all_that_differs_is_listed():
+    given = {"seed": 1, "checkpoint.keep": 5, "data.omega": 1.0}
+    with pytest.raises(ConfigError) as error:
+        check_resume(*_pair({}, given))
+    lines = str(error.value).splitlines()
+    assert sorted(line.split(":")[0] for line in lines) == ["data.omega", "seed"]
 
 
 # the command line
@@ -412,12 +541,19 @@ def command_line(tmp_path, monkeypatch):
     }
     for name, text in files.items():
         Path(name).write_text(text)
+    for name, seed in (("run", 5), ("other", 6)):
+        Path(name).mkdir()
+        Path(name, "config.json").write_text(to_json(_config(seed=seed)))
+    Path("damaged").mkdir()
+    Path("damaged", "config.json").write_text("{")
 
     def parse(*args):
         argv = ["main.py", *args]
         values = flags.FlagValues()
         config_flags.DEFINE_config_file("config", None, flag_values=values, sys_argv=argv)
         flags.DEFINE_string("workdir", None, "", flag_values=values)
+        flags.DEFINE_bool("resume", False, "", flag_values=values)
+        flags.DEFINE_bool("debug_nans", False, "", flag_values=values)
         assert config_lib.parse_flags(argv, values) == ["main.py"]
         return values.config
 
@@ -439,6 +575,19 @@ def command_line(tmp_path, monkeypatch):
         (["--config.sweep=('seed=1,2',)"], "sweep", ("seed=1,2",)),
         (["--config=good.py:7"], "seed", 7),
         (["--workdir=x", "--config", "good.py:7", "--config.seed=8"], "seed", 8),
+        (["--workdir=run"], "seed", 0),  # a mistake, but not one of flags
+        (["--resume", "--workdir=run"], "seed", 5),
+        (["--workdir", "run", "--resume"], "seed", 5),
+        (["-resume=true", "-workdir=run"], "seed", 5),
+        (["--resume", "--workdir=other", "--workdir=run"], "seed", 5),  # absl takes the last, too
+        (["--resume", "--workdir=run", "--config.checkpoint.keep=9"], "checkpoint.keep", 9),
+        (["--resume", "--workdir=run", "--config.likelihood.kappa=1"], "likelihood.kappa", 1.0),
+        (["--resume", "--workdir=run", "--config=good.py:7"], "seed", 7),
+        (["--resume", "--workdir=new", "--config=good.py:7"], "seed", 7),
+        (["--noresume", "--workdir=run"], "seed", 0),
+        (["--resume=false", "--workdir=run"], "seed", 0),
+        (["--debug_nans", "--workdir=run"], "seed", 5),
+        ([f"--config={ROOT}/configs/stored.py:run/config.json"], "seed", 5),
     ],
 )
 def test_parse_flags(command_line, args, path, value):
@@ -488,6 +637,14 @@ def test_the_config_is_locked(command_line):
         (["--noconfig.likelihood.sigma"], "Unknown command line flag"),
         (["stray"], "'stray': not a flag"),
         (["--", "--config.typo=1"], "typo: no such field"),
+        (["--resume"], "--resume, --debug_nans: need the --workdir of the run"),
+        (["--debug_nans"], "--resume, --debug_nans: need the --workdir of the run"),
+        (["--resume", "--workdir=none"], "no run in 'none'; to begin one there give --config"),
+        (["--resume", "--workdir="], "no run in ''"),
+        (["--resume", "--workdir=damaged"], "the stored config can't be read"),
+        (["--resume", "--workdir=run", "--config.sgima=1"], "did you mean likelihood.sigma?"),
+        ([f"--config={ROOT}/configs/stored.py:none.json"], "FileNotFoundError"),
+        ([f"--config={ROOT}/configs/stored.py"], "TypeError"),
     ],
 )
 def test_parse_flags_refuses_in_one_sentence(command_line, capsys, args, words):

@@ -4,6 +4,7 @@ import dataclasses
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -35,12 +36,32 @@ def environment(tmp_path_factory):
     }
 
 
+@dataclasses.dataclass(frozen=True)
+class Started:
+    """A process in the background; called, it waits for the end."""
+
+    process: subprocess.Popen
+    workdir: Path
+
+    def __call__(self):
+        stdout, stderr = self.process.communicate(timeout=TIMEOUT)
+        return Run(self.process.returncode, stdout, stderr, self.workdir)
+
+    def wait_for(self, pattern):
+        """Returns when the workdir holds a file of this pattern, or else fails."""
+        end = time.monotonic() + TIMEOUT
+        while not any(self.workdir.glob(pattern)):
+            assert self.process.poll() is None, self().stderr
+            assert time.monotonic() < end
+            time.sleep(0.02)
+
+
 @pytest.fixture(scope="session")
 def main(environment):
     """Returns a function that starts `python -m spiral_vae.main` in the background.
 
-    What it returns waits for the end and gives the `Run`. All processes have two devices, unless
-    told otherwise, and share a compilation cache that starts empty.
+    What it returns is `Started`. All processes have two devices, unless told otherwise, and share
+    a compilation cache that starts empty.
     """
     started = []
 
@@ -55,12 +76,7 @@ def main(environment):
             text=True,
         )
         started.append(process)
-
-        def wait():
-            stdout, stderr = process.communicate(timeout=TIMEOUT)
-            return Run(process.returncode, stdout, stderr, Path(workdir))
-
-        return wait
+        return Started(process, Path(workdir))
 
     yield start
     for process in started:

@@ -123,6 +123,13 @@ def test_the_plane_holds_all_the_mass(name):
     assert mass.error < 1e-8
 
 
+def test_noise_too_small_for_a_grid_of_the_plane_is_refused():
+    """A spiral 5 wide in steps of 3.5e-5 would be 2e10 cells."""
+    spec = dataclasses.replace(BASIC, noise_sigma=1e-4)
+    with pytest.raises(ValueError, match="the noise, 0.0001, is too small for a grid of the plane"):
+        ground_truth.process(spec)
+
+
 @pytest.mark.parametrize("name", ALL)
 def test_moments_agree_with_adaptive_quadrature(name):
     process = ground_truth.process(ALL[name])

@@ -298,3 +298,80 @@ def test_warmup_has_one_sigma_and_then_the_head_around_it():
     after = likelihood.update(before, 100 * moment, jnp.ones(()), jnp.float32(0.5))
     expected = np.sqrt(0.2) * np.exp(0.5 * np.asarray(HEADS["logvar"]))
     np.testing.assert_allclose(likelihood.observation(after, HEADS).scale, expected, rtol=1e-6)
+
+
+MOMENT = jnp.array([[0.4, 0.1], [0.1, 0.2]])
+
+
+@pytest.mark.parametrize("estimator", ["full_data", "batch", "moving_average"])
+@pytest.mark.parametrize("covariance", ["per_dimension", "full"])
+def test_a_closed_form_is_isotropic_until_its_warmup_ends(covariance, estimator):
+    """Before: the mean of the variances, 0.3, in all directions. After: the moment itself."""
+    likelihood = ClosedForm(
+        sigma=0.9, rate=1.0, warmup=0.5, covariance=covariance, estimator=estimator
+    )
+    _, carried = likelihood.init()
+
+    def covariance_after(carried, progress):
+        for _ in range(2):  # halves of the data; after both the full data's is set
+            share = jnp.float32(0.5)
+            carried = likelihood.update(carried, MOMENT, share, jnp.float32(progress))
+        carried = likelihood.end_epoch(carried)
+        scale = _sigma(likelihood, carried)
+        scale = scale if covariance == "full" else np.diag(scale)
+        return carried, scale @ scale.T
+
+    carried, before = covariance_after(carried, 0.49)
+    np.testing.assert_allclose(before, 0.3 * np.eye(2), atol=1e-6)
+    _, after = covariance_after(carried, 0.5)
+    expected = MOMENT if covariance == "full" else np.diag(np.diagonal(MOMENT))
+    np.testing.assert_allclose(after, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("covariance", ["per_dimension", "full"])
+def test_a_learned_covariance_is_one_number_until_its_warmup_ends(covariance):
+    """Before: the geometric mean of both sigmas, and equal gradients to both. After: free."""
+    likelihood = Learned(sigma=0.9, warmup=0.5, covariance=covariance)
+    params, carried = likelihood.init()
+    params["log_scale"] = jnp.log(jnp.array([0.1, 0.4]))
+    if covariance == "full":
+        params["lower"] = jnp.array([[0.0, 0.0], [0.5, 0.0]])
+    heads = {"mean": jnp.array([0.1, 0.4])}
+
+    def found(progress):
+        """Returns the scale as a matrix and the gradients of log p."""
+        values = likelihood.update(carried, MOMENT, jnp.ones(()), jnp.float32(progress))
+        grads = jax.grad(lambda own: likelihood.log_prob(own | values, X, heads))(params)
+        scale = _sigma(likelihood, params | values)
+        return scale if covariance == "full" else np.diag(scale), grads
+
+    scale, grads = found(0.49)
+    np.testing.assert_allclose(scale, 0.2 * np.eye(2), rtol=1e-6)
+    np.testing.assert_allclose(grads["log_scale"][0], grads["log_scale"][1], rtol=1e-6)
+    assert np.all(grads["log_scale"] != 0)
+    if covariance == "full":
+        assert np.all(grads["lower"] == 0)
+    scale, grads = found(0.5)
+    lower = 0.5 * 0.4 if covariance == "full" else 0.0
+    np.testing.assert_allclose(scale, [[0.1, 0.0], [lower, 0.4]], rtol=1e-6)
+    assert abs(float(grads["log_scale"][0] - grads["log_scale"][1])) > 1
+
+
+def test_without_a_warmup_a_likelihood_carries_nothing_for_it():
+    """So that what was trained before there was one has the same params."""
+    assert Learned(sigma=0.9, covariance="full").init()[1] == {}
+    assert set(Learned(sigma=0.9, warmup=0.5, covariance="full").init()[1]) == {"free"}
+
+
+@pytest.mark.parametrize("name", ["closed", "learned"])
+def test_a_covariance_after_a_warmup_is_the_moment_of_frozen_networks(name):
+    """The whole training, half of it with one sigma: it ends where it would without."""
+    own = {"sigma": 0.9, "covariance": "full"}
+    closed = {"rate": 1.0, "estimator": "full_data"}
+    plain, warm = (
+        ClosedForm(**own, **closed, warmup=w) if name == "closed" else Learned(**own, warmup=w)
+        for w in (None, 0.3)
+    )
+    scales = [_sigma(kind, _fit(kind, rate=0.0)[2]) for kind in (plain, warm)]
+    np.testing.assert_allclose(scales[1], scales[0], rtol=1e-3)
+    assert abs(scales[0][1, 0]) > 0.1  # and not isotropic

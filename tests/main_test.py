@@ -2,13 +2,16 @@
 
 import csv
 import hashlib
+import json
+import shlex
+import shutil
+import signal
 
 import numpy as np
 import pytest
 
-from configs import base
 from spiral_vae import config as config_lib
-from spiral_vae import ground_truth, trained
+from spiral_vae import ground_truth, trained, workdir
 
 TINY = ("--config.train.num_epochs=40", "--config.train.log_every=10")
 
@@ -30,6 +33,11 @@ def assert_same_params(a, b):
             np.testing.assert_array_equal(one[name], other[name], err_msg=name)
 
 
+def assert_same_results(a, b):
+    assert_same_params(a, b)
+    assert (a / "summary.csv").read_bytes() == (b / "summary.csv").read_bytes()
+
+
 @pytest.fixture(scope="module")
 def run(whole_run):
     """The sweep of 2 sigmas x 2 seeds: its workdir and what it printed."""
@@ -49,11 +57,15 @@ def test_workdir_holds_what_it_should_and_nothing_else(run):
     workdir, _ = run
     figures = "basic_run training progress density posterior gaps calibration".split()
     expected = {"config.json", "environment.json", "summary.csv", "results.nc", "params.npz"}
-    expected |= {"metrics/training.npz", "metrics/probes.npz"}
+    expected |= {"metrics/training.npz", "metrics/probes.npz", "SHA256SUMS", ".lock"}
     expected |= {f"figures/{name}.{kind}" for name in figures for kind in ("png", "svg")}
     found = {str(path.relative_to(workdir)) for path in workdir.rglob("*") if path.is_file()}
     events = {name for name in found if name.startswith("metrics/tensorboard/")}
-    assert found - events == expected
+    checkpoints = {name for name in found if name.startswith("checkpoints/")}
+    assert found - events - checkpoints == expected
+    assert {name.split("/epoch_")[0] for name in checkpoints} == {
+        f"checkpoints/group_0/cell_0000{cell}" for cell in range(2)
+    }
     assert sorted(name.split("/")[2] for name in events) == [f"lane_000{i}" for i in range(4)]
 
 
@@ -102,32 +114,136 @@ def test_stored_lane_is_the_one_that_was_judged(run):
 
 
 def test_stored_config_repeats_the_run_with_its_bits(run, main, tmp_path):
-    workdir, _ = run
-    stored = config_lib.from_json((workdir / "config.json").read_text(), base.get_config())
+    folder, _ = run
+    stored = config_lib.from_json((folder / "config.json").read_text())
     assert stored.sweep == ("likelihood.sigma=0.1,0.2",)
-    script = tmp_path / "stored.py"
-    script.write_text(
-        "from pathlib import Path\n"
-        "from configs import base\n"
-        "from spiral_vae import config\n"
-        "def get_config():\n"
-        f"    text = Path({str(workdir / 'config.json')!r}).read_text()\n"
-        "    return config.from_json(text, base.get_config())\n"
-    )
     again = tmp_path / "again"
-    repeated = main(f"--config={script}", workdir=again)()
+    repeated = main(f"--config=configs/stored.py:{folder}/config.json", workdir=again)()
     assert (repeated.code, repeated.stderr) == (0, "")
-    assert_same_params(workdir, again)
-    assert (again / "summary.csv").read_bytes() == (workdir / "summary.csv").read_bytes()
+    assert_same_results(folder, again)
 
 
-def test_workdir_in_use_is_refused_and_left_alone(run, main):
-    workdir, _ = run
-    before = hashes(workdir)
-    refused = main(*TINY, workdir=workdir)()
+@pytest.fixture
+def copied(run, tmp_path):
+    """A copy of the finished run, for a test to change."""
+    shutil.copytree(run[0], tmp_path / "copied")
+    return tmp_path / "copied"
+
+
+def test_a_finished_run_is_told_again_and_nothing_is_written(copied, run, main):
+    before = hashes(copied)
+    del before[copied / ".lock"]  # says who held it last
+    again = main("--resume", workdir=copied)()
+    assert (again.code, again.stderr) == (0, "")
+    told = again.stdout.splitlines()
+    assert told[0] == "this run is finished already"
+    assert told[1:-2] == run[1].splitlines()[1:-2]  # the table
+    after = hashes(copied)
+    del after[copied / ".lock"]
+    assert after == before
+
+
+@pytest.mark.parametrize("how", ["gone", "damaged"])
+def test_results_that_are_lost_are_made_again_with_their_bits(copied, run, main, how):
+    """From the checkpoints alone, without training: the command needs no config."""
+    if how == "gone":
+        (copied / "params.npz").unlink()
+    else:
+        (copied / "params.npz").write_bytes((copied / "params.npz").read_bytes()[:-1])
+    again = main("--resume", workdir=copied)()
+    assert (again.code, again.stderr) == (0, "")
+    assert again.stdout.splitlines()[0] == run[1].splitlines()[0]
+    assert_same_results(run[0], copied)
+    assert workdir.is_finished(copied)
+
+
+def test_a_damaged_result_is_not_loaded(copied):
+    content = bytearray((copied / "params.npz").read_bytes())
+    content[len(content) // 2] ^= 1
+    (copied / "params.npz").write_bytes(content)
+    with pytest.raises(workdir.WorkdirError, match="params.npz is damaged: its SHA-256"):
+        trained.load(copied)
+
+
+def test_resume_with_another_config_is_refused_and_changes_nothing(copied, main):
+    before = hashes(copied)
+    del before[copied / ".lock"]
+    refused = main("--resume", "--config.seed=1", workdir=copied)()
+    assert (refused.code, refused.stdout) == (2, "")
+    assert refused.stderr == "error: seed: found 1, must be 0 as in the run that goes on\n"
+    after = hashes(copied)
+    del after[copied / ".lock"]
+    assert after == before
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_run_that_is_stopped_goes_on_by_the_command_it_gives(
+    run, main, whole_run_args, tmp_path, number
+):
+    """The signal comes when the config is written: before the first chunk is over, or soon after.
+
+    What it had trained is stored, and the command finishes with the bits of the undisturbed run.
+    """
+    started = main(*whole_run_args, workdir=tmp_path / "a run")
+    started.wait_for("environment.json")
+    started.process.send_signal(number)
+    stopped = started()
+    assert stopped.code == 128 + number
+    lines = stopped.stderr.splitlines()
+    assert lines[0] == "stopping after this chunk; again to stop at once"
+    assert lines[1].startswith("stopped; to go on: ") and len(lines) == 2
+    program, *args = shlex.split(lines[1].removeprefix("stopped; to go on: "))
+    assert program == "python"
+    assert args == ["-m", "spiral_vae.main", "--resume", f"--workdir={tmp_path / 'a run'}"]
+    assert any((tmp_path / "a run").glob("checkpoints/group_0/cell_00000/epoch_*"))
+    assert not (tmp_path / "a run" / "summary.csv").exists()
+    resumed = main(args[2], workdir=tmp_path / "a run")()
+    assert (resumed.code, resumed.stderr) == (0, "")
+    assert resumed.stdout.splitlines()[1:-2] == run[1].splitlines()[1:-2]
+    assert_same_results(run[0], tmp_path / "a run")
+    environment = json.loads((tmp_path / "a run" / "environment.json").read_text())
+    assert len(environment["resumed"]) == 1
+
+
+def test_a_run_that_is_killed_goes_on_from_its_last_checkpoint(run, main, whole_run_args, tmp_path):
+    args = (*whole_run_args, "--config.checkpoint.every=1", "--config.checkpoint.keep=4")
+    started = main("--resume", "--config=configs/base.py", *args, workdir=tmp_path / "killed")
+    started.wait_for("checkpoints/group_0/cell_00000/epoch_*")
+    started.process.kill()
+    assert started().code == -signal.SIGKILL
+    resumed = main("--resume", workdir=tmp_path / "killed")()
+    assert (resumed.code, resumed.stderr) == (0, "")
+    assert_same_results(run[0], tmp_path / "killed")
+
+
+def test_debug_nans_leads_to_the_line(main, tmp_path):
+    """A step of 1e30 makes residuals whose squares overflow."""
+    path = tmp_path / "broken"
+    small = ("--config.data.num_points=10", "--config.train.batch_size=5")
+    args = (*small, "--sweep=optimizer.decoder_learning_rate=1e-3,1e30")
+    broken = main(*TINY, *args, "--config.evaluate.every=0", workdir=path)()
+    assert (broken.code, broken.stderr) == (0, "")
+    assert "not finite" in broken.stdout
+    assert [row["status"] for row in read_rows(path)] == [
+        "ok",
+        "not finite at step 2: reconstruction",
+    ]
+    found = main("--debug_nans", workdir=path)()
+    assert (found.code, found.stderr) == (0, "")
+    lines = found.stdout.splitlines()
+    assert lines[0] == "lane 1: not finite at step 2: reconstruction"
+    assert any("spiral_vae/observation.py:" in line for line in lines[1:-2])
+    assert "invalid value" in lines[-2] or "encountered" in lines[-2]
+    assert lines[-1] == "1 lanes stopped being finite"
+
+
+def test_workdir_with_a_run_is_refused_and_left_alone(run, main):
+    folder, _ = run
+    before = hashes(folder)
+    refused = main(*TINY, workdir=folder)()
     assert (refused.code, refused.stdout) == (2, "")
     assert refused.stderr.startswith("error: --workdir: ") and refused.stderr.count("\n") == 1
-    assert hashes(workdir) == before
+    assert hashes(folder) == before
 
 
 @pytest.mark.parametrize(
@@ -140,6 +256,8 @@ def test_workdir_in_use_is_refused_and_left_alone(run, main):
         (["--coordinator=127.0.0.1:1"], "--num_processes"),
         (["--process_id=1"], "--coordinator"),
         (["--config=configs/nope.py"], "nope.py"),
+        (["--resume"], "there is no run in"),
+        (["--debug_nans"], "there is no run in"),
     ],
 )
 def test_mistakes_get_a_sentence_and_write_nothing(args, named, main, tmp_path):
@@ -153,5 +271,6 @@ def test_mistakes_get_a_sentence_and_write_nothing(args, named, main, tmp_path):
 def test_workdir_below_a_file_is_refused(main, tmp_path):
     (tmp_path / "file").write_text("mine")
     refused = main(*TINY, workdir=tmp_path / "file" / "workdir")()
-    assert refused.code == 2 and refused.stderr.startswith("error: --workdir: ")
+    assert refused.code == 2 and refused.stderr.startswith("error: ")
+    assert "can't be written: Not a directory" in refused.stderr
     assert (tmp_path / "file").read_text() == "mine"

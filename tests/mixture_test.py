@@ -87,6 +87,22 @@ def test_a_line_gives_the_closed_form_gaussian(sigma):
     )
 
 
+def test_a_curve_that_is_too_long_for_exact_integration_is_refused():
+    """24 |W| / sigma standard deviations, at 1e-7 some 3.5e8; 16 nodes to 4 of them."""
+    with pytest.raises(ValueError, match=r"3\.5e\+08 standard deviations long, .* at most 4\.2e"):
+        _on_line(1e-7)
+    assert len(_on_line(1e-4).z) > 1e6  # within memory's bounds
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_curve_that_is_not_finite_is_refused(bad):
+    def observe(z):
+        return around(lambda z: np.where(z > 1, bad, z * W), 0.2)(z)
+
+    with np.errstate(invalid="ignore"), pytest.raises(ValueError, match="standard deviations"):
+        mixture.along_curve(observe, _log_normal_z, (-12.0, 12.0))
+
+
 @pytest.mark.parametrize("size", [1.0, 0.02])
 def test_a_line_with_correlated_noise_gives_the_closed_form_gaussian(size):
     lower = size * LOWER

@@ -1,9 +1,11 @@
 """Several processes that share a sweep: the same bits as one, one writer, one end for all."""
 
 import csv
+import signal
 import socket
 
 import numpy as np
+import pytest
 
 
 def _free_port():
@@ -12,10 +14,10 @@ def _free_port():
         return server.getsockname()[1]
 
 
-def _pair(main, workdir, *args):
-    """Returns the runs of two processes with a device each."""
+def _started(main, workdir, *args):
+    """Starts two processes with a device each."""
     port = _free_port()
-    waits = [
+    return [
         main(
             *args,
             f"--coordinator=127.0.0.1:{port}",
@@ -26,7 +28,11 @@ def _pair(main, workdir, *args):
         )
         for number in (0, 1)
     ]
-    return [wait() for wait in waits]
+
+
+def _pair(main, workdir, *args):
+    """Returns the runs of two processes with a device each."""
+    return [wait() for wait in _started(main, workdir, *args)]
 
 
 def _printed(run):
@@ -52,18 +58,47 @@ def test_two_processes_give_the_bits_of_one(main, whole_run, whole_run_args, tmp
     assert [(row["seed"], row["likelihood.sigma"]) for row in rows] == [
         (str(seed), str(sigma)) for sigma in (0.1, 0.2) for seed in range(2)
     ]
+    _assert_same_arrays(one.workdir, first.workdir)
+
+
+def _assert_same_arrays(one, other):
     for name in ("params.npz", "metrics/training.npz", "metrics/probes.npz"):
-        with np.load(one.workdir / name) as a, np.load(first.workdir / name) as b:
+        with np.load(one / name) as a, np.load(other / name) as b:
             assert set(a) == set(b)
             for key in a:
                 np.testing.assert_array_equal(a[key], b[key], err_msg=f"{name}: {key}")
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_after_a_crash_one_or_two_processes_go_on_to_the_same_bits(
+    main, whole_run, whole_run_args, tmp_path, processes
+):
+    """The first is killed once the second has stored a cell; without it the second ends, too.
+
+    It would do so by itself, but only after main.TIMEOUT.
+    """
+    args = (*whole_run_args, "--config.checkpoint.every=1")
+    pair = _started(main, tmp_path, *args)
+    pair[1].wait_for("checkpoints/group_0/cell_00001/epoch_*")
+    for started in pair:
+        started.process.kill()
+    assert [wait().code for wait in pair] == [-signal.SIGKILL] * 2
+    if processes == 1:
+        resumed = [main("--resume", workdir=tmp_path)()]
+    else:
+        resumed = _pair(main, tmp_path, "--resume")
+    assert [run.code for run in resumed] == [0] * processes, resumed[-1].stderr
+    summary = (whole_run.workdir / "summary.csv").read_bytes()
+    assert (tmp_path / "summary.csv").read_bytes() == summary
+    _assert_same_arrays(whole_run.workdir, tmp_path)
 
 
 def test_all_processes_stop_when_the_workdir_is_in_use(main, tmp_path):
     (tmp_path / "kept").write_text("kept")
     first, second = _pair(main, tmp_path)
     assert (first.code, second.code) == (2, 2)
-    error = f"error: --workdir: {tmp_path} holds files already; give a new or an empty folder"
+    found = f"{tmp_path} holds files already (kept)"
+    error = f"error: --workdir: {found}; give a new or an empty folder"
     assert error in first.stderr.splitlines()
     for run in (first, second):
         assert not _printed(run) and "Traceback" not in run.stderr

@@ -30,8 +30,11 @@ def _row(lane, seed=0, verdict="recovered", sweep=None, **metrics):
     }
 
 
-def _failed(lane, seed=0, sweep=None):
-    status = "not finite by epoch 300"
+NOT_FINITE = "not finite at step 300: reconstruction"
+NOT_EVALUATED = "not evaluated: the curve of the means is 1e+08 standard deviations long"
+
+
+def _failed(lane, seed=0, sweep=None, status=NOT_FINITE):
     return {"lane": lane, "seed": seed, **(sweep or {}), "status": status}
 
 
@@ -79,11 +82,12 @@ def test_numbers_are_aligned_to_the_right():
 
 
 @pytest.mark.parametrize("others", [0, 2])
-def test_a_failed_lane_is_shown_with_its_status_and_no_numbers(others):
-    rows = [_failed(0)] + [_row(i, seed=i) for i in range(1, others + 1)]
+@pytest.mark.parametrize("status", [NOT_FINITE, NOT_EVALUATED])
+def test_a_failed_lane_is_shown_with_the_kind_of_failure_and_no_numbers(status, others):
+    rows = [_failed(0, status=status)] + [_row(i, seed=i) for i in range(1, others + 1)]
     text = report.table(rows)
     line = text.splitlines()[1]
-    assert line.split() == ["0", *"-----", "not", "finite", "by", "epoch", "300"]
+    assert line.split() == ["0", *"-----", *status.split(":")[0].split()[:2]]
     assert _widest(text) <= 80
 
 
@@ -152,6 +156,15 @@ def test_failed_lanes_are_counted_apart_and_spoil_no_quantile():
     words = " ".join(text.split())  # the verdicts may be wrapped
     assert f"{2 + 0.06:.4f} ({2 + 0.02:.4f}-{2 + 0.10:.4f})" in words  # of 1 .. 11
     assert words.count("11 recovered, 1 not finite") == 3
+
+
+def test_lanes_that_failed_in_different_ways_are_counted_apart():
+    rows = _many(12, ["recovered"], failed=2)
+    for row in rows:
+        if row["status"] != "ok" and row["seed"] == 1:
+            row["status"] = NOT_EVALUATED
+    words = " ".join(report.table(rows).split())
+    assert words.count("10 recovered, 1 not finite, 1 not evaluated") == 3
 
 
 def test_a_point_without_a_sound_lane_has_dashes():

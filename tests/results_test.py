@@ -1,4 +1,4 @@
-"""The workdir: files whole or not at all, names of parameters, cells, and fresh folders."""
+"""Files: whole or not at all, names of parameters, tables, and what a run ran on."""
 
 import csv
 import datetime
@@ -122,51 +122,40 @@ def test_a_row_without_a_column_has_an_empty_cell(tmp_path):
     ]
 
 
-class _Clock(datetime.datetime):
-    @classmethod
-    def now(cls, tz=None):
-        return cls(2024, 2, 3, 4, 5, 6, tzinfo=tz)
-
-
-def test_the_default_workdir_is_dated_and_numbered_on_collision(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(datetime, "datetime", _Clock)
-    names = [str(results.create(None)) for _ in range(3)]
-    stamp = "runs/2024-02-03_04-05-06"
-    assert names == [stamp, f"{stamp}_2", f"{stamp}_3"]
-    for name in names:
-        assert {path.name for path in (tmp_path / name).iterdir()} == {"metrics", "figures"}
-
-
-@pytest.mark.parametrize("name", ["new", "new/deeper", "empty"])
-def test_a_new_or_empty_folder_is_taken(tmp_path, name):
-    (tmp_path / "empty").mkdir()
-    path = results.create(str(tmp_path / name))
-    assert path == tmp_path / name
-    assert {p.name for p in path.iterdir()} == {"metrics", "figures"}
-
-
 @pytest.mark.parametrize(
-    ("name", "words"),
+    "column",
     [
-        ("full", "full holds files already; give a new or an empty folder"),
-        ("file", "file is not a folder; give a new or an empty folder"),
-        ("file/inside", "file/inside can't be made: "),
-        ("x" * 300, "can't be made: "),
+        [0, 1, 2**32 - 1],
+        [-1.5, 1 / 3, 1e-30],
+        [1.0, 2.0, 3.0],
+        [1.0, np.nan, -np.inf],
+        [True, False, True],
+        ["ok", "not finite at step 3: loss, and more", "1"],
+        [0.1, 1e22, 5e-324],
     ],
 )
-def test_other_workdirs_are_refused(tmp_path, name, words):
-    (tmp_path / "full").mkdir()
-    (tmp_path / "full" / "a").write_text("kept")
-    (tmp_path / "file").write_text("kept")
-    with pytest.raises(results.WorkdirError) as caught:
-        results.create(str(tmp_path / name))
-    assert str(caught.value).startswith("--workdir: ") and words in str(caught.value)
-    assert {str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*")} == {
-        "full",
-        "full/a",
-        "file",
-    }
+def test_a_table_comes_back_with_its_values_and_types(tmp_path, column):
+    results.write_csv(tmp_path / "a.csv", [{"lane": i, "x": x} for i, x in enumerate(column)])
+    found = results.read_csv(tmp_path / "a.csv")
+    assert list(found) == ["lane", "x"]
+    assert found["lane"] == [0, 1, 2] and type(found["lane"][0]) is int
+    np.testing.assert_array_equal(found["x"], column)
+    assert [type(x) for x in found["x"]] == [type(x) for x in column]
+
+
+def test_an_empty_cell_is_nan_among_booleans(tmp_path):
+    """A lane that failed must not turn the others' False into a word, which is true."""
+    rows = [{"lane": 0}, {"lane": 1, "recovered": False}, {"lane": 2, "recovered": True}]
+    results.write_csv(tmp_path / "a.csv", rows)
+    missing, *found = results.read_csv(tmp_path / "a.csv")["recovered"]
+    assert np.isnan(missing) and found == [False, True] and type(found[0]) is bool
+
+
+def test_an_empty_cell_is_nan_in_a_column_of_numbers(tmp_path):
+    results.write_csv(tmp_path / "a.csv", [{"lane": 0}, {"lane": 1, "nll": 1.5}, {"lane": 2}])
+    np.testing.assert_array_equal(
+        results.read_csv(tmp_path / "a.csv")["nll"], [np.nan, 1.5, np.nan]
+    )
 
 
 def test_the_environment_holds_what_a_repetition_needs(tmp_path, monkeypatch):
@@ -179,6 +168,35 @@ def test_the_environment_holds_what_a_repetition_needs(tmp_path, monkeypatch):
     assert abs((datetime.datetime.now(datetime.UTC) - time).total_seconds()) < 60
 
 
+def test_the_environment_of_a_run_that_goes_on_is_added_and_compared(tmp_path, monkeypatch):
+    path = tmp_path / "environment.json"
+    commit = ["abc"]
+    monkeypatch.setattr(results, "_git_commit", lambda: commit[0])
+    assert results.write_environment(path) == []
+    first = json.loads(path.read_text())
+    assert "resumed" not in first
+    assert results.write_environment(path) == []  # nothing changed
+    commit[0] = "abc-dirty"
+    version = results.importlib.metadata.version
+    monkeypatch.setattr(
+        results.importlib.metadata,
+        "version",
+        lambda name: "0.0.1" if name == "optax" else version(name),
+    )
+    assert results.write_environment(path) == ["optax", "the code"]
+    found = json.loads(path.read_text())
+    resumed = found.pop("resumed")
+    assert found == first
+    assert [one["git_commit"] for one in resumed] == ["abc", "abc-dirty"]
+    assert resumed[1]["versions"]["optax"] == "0.0.1"
+
+
+def test_an_environment_that_is_damaged_is_written_again(tmp_path):
+    (tmp_path / "environment.json").write_text("{")
+    assert results.write_environment(tmp_path / "environment.json") == []
+    assert "versions" in json.loads((tmp_path / "environment.json").read_text())
+
+
 @pytest.mark.parametrize(("described", "wanted"), [("abc-dirty\n", "abc-dirty"), (None, None)])
 def test_the_commit_is_what_git_says_if_there_is_git(monkeypatch, described, wanted):
     def git(command, **kwargs):
@@ -188,6 +206,14 @@ def test_the_commit_is_what_git_says_if_there_is_git(monkeypatch, described, wan
 
     monkeypatch.setattr(results.subprocess, "run", git)
     assert results._git_commit() == wanted
+
+
+def test_tensorboard_files_are_written_anew(tmp_path):
+    """A run that goes on writes all of its curves again."""
+    pytest.importorskip("tensorboardX")
+    for _ in range(2):
+        results.write_tensorboard(tmp_path, np.asarray([10]), {"loss": np.ones((1, 1))}, [0])
+    assert len(list((tmp_path / "lane_0000").iterdir())) == 1
 
 
 def test_tensorboard_gets_the_first_lanes_and_no_nan(tmp_path):

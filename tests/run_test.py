@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from configs import base
+from spiral_vae import cells, figures, results, run, sweep, trained, workdir
 from spiral_vae import config as config_lib
-from spiral_vae import figures, results, run, sweep, train, trained
 
 
 def _config(**overrides):
@@ -50,7 +50,7 @@ def test_a_bad_config_is_refused_before_anything_is_written(tmp_path, field, val
 def test_a_workdir_in_use_is_refused_before_training(tmp_path, monkeypatch):
     (tmp_path / "kept").write_text("kept")
     monkeypatch.setattr(run, "_train", None)
-    with pytest.raises(results.WorkdirError, match="holds files already"):
+    with pytest.raises(workdir.WorkdirError, match="holds files already"):
         run.run(_config(), str(tmp_path))
     assert [path.name for path in tmp_path.iterdir()] == ["kept"]
 
@@ -117,19 +117,20 @@ def test_a_sweep_of_lengths_labels_its_curves_with_the_right_epochs(tmp_path, sw
     """Groups of 5 and 8 epochs, logged every 2, probed after half of each: [3, 5] and [4, 8]."""
 
     def one(ends, probe_ends):
-        return train.Trained(
+        return cells.Trained(
             params={"w": np.zeros((1, 2))},
             data=None,
             epoch=np.asarray(ends),
             metrics={"loss": np.asarray([ends], float)},  # a loss that tells its epoch
             probe_epoch=np.asarray(probe_ends),
             probes={"gap": np.asarray([probe_ends], float)},
+            failed_step=np.zeros(1, int),
+            failed_term=np.zeros(1, int),
         )
 
     found = [one([2, 4, 5], [4, 5]), one([2, 4, 6, 8], [4, 8])]
     order = [1, 0] if swap else [0, 1]
     groups = [sweep.Group(None, None, np.asarray([number])) for number in order]
-    (tmp_path / "metrics").mkdir()
     run._write_training(tmp_path, groups, [found[number] for number in order])
     for file, name, wanted in (
         ("training", "loss", [[2, 4, 5], [2, 4, 6, 8]]),
@@ -159,11 +160,13 @@ def test_a_lane_that_diverges_is_reported_and_spoils_no_other(tmp_path, monkeypa
     def go(values):
         return run.run(_config(sweep=(f"{field}={values}",)), str(tmp_path / values))
 
+    # After a step of 1e30 the squares of the next residuals overflow.
+    status = "not finite at step 2: reconstruction"
     both, none = go("1e30,1e-3"), go("1e30")
     monkeypatch.setattr(run, "_draw", lambda *args: None)
     alone = go("1e-3")
     failed, sound = _summary(both)
-    assert failed.pop("status") == "not finite by epoch 2"
+    assert failed.pop("status") == status
     assert [failed.pop(name) for name in ("lane", "seed", field)] == ["0", "0", "1e+30"]
     assert set(failed.values()) == {""}
     (same,) = _summary(alone)
@@ -174,7 +177,7 @@ def test_a_lane_that_diverges_is_reported_and_spoils_no_other(tmp_path, monkeypa
     drawn = {path.stem for path in (both.workdir / "figures").iterdir()}
     assert {"training", "basic_run", "posterior"} <= drawn  # of the sound lane
     (row,) = _summary(none)
-    assert row["status"] == "not finite by epoch 2"
+    assert row["status"] == status
     assert {path.name for path in (none.workdir / "figures").iterdir()} == {
         "training.png",
         "training.svg",
@@ -196,18 +199,152 @@ def test_two_latents_leave_out_what_needs_one(tmp_path, monkeypatch):
     assert drawn == {"basic_run", "training"}
 
 
-def test_status_tells_the_first_bad_row_and_bad_params():
-    class One:
-        epoch = np.asarray([10, 20, 30])
-        metrics = {
-            "loss": np.asarray([[1.0, 1, 1], [1, np.inf, np.nan], [1, 1, 1], [1, 1, 1]]),
-            "kl": np.asarray([[1.0, 1, 1], [1, 1, 1], [1, 1, np.nan], [1, 1, 1]]),
-        }
-        params = {"w": np.asarray([[0.0, 0], [0, 0], [0, 0], [0, np.inf]])}
-
-    assert [run.status(One, i) for i in range(4)] == [
-        "ok",
-        "not finite by epoch 20",
-        "not finite by epoch 30",
-        "not finite by epoch 30",
+def test_a_lane_that_can_not_be_evaluated_says_why_and_spoils_no_other(tmp_path, monkeypatch):
+    """At a sigma of 1e-7 the curve is some 1e7 sigma long: it trains, but no integral is exact."""
+    monkeypatch.setattr(run, "_draw", lambda *args: None)
+    both = run.run(_config(sweep=("likelihood.sigma=1e-7,0.2",)), str(tmp_path / "both"))
+    alone = run.run(_config(sweep=("likelihood.sigma=0.2",)), str(tmp_path / "alone"))
+    failed, sound = _summary(both)
+    assert failed.pop("status").startswith("not evaluated: the curve of the means is ")
+    assert [failed.pop(name) for name in ("lane", "seed", "likelihood.sigma")] == [
+        "0",
+        "0",
+        "1e-07",
     ]
+    assert set(failed.values()) == {""}
+    (same,) = _summary(alone)
+    assert (sound.pop("lane"), same.pop("lane")) == ("1", "0")
+    assert sound == same and sound["status"] == "ok"
+    assert np.isfinite(_params(both)["decoder/mean/kernel"]).all()  # it is no less trained
+
+
+def test_any_error_of_the_evaluation_is_the_status_of_its_lane(tmp_path, monkeypatch):
+    monkeypatch.setattr(run, "_draw", lambda *args: None)
+    judge = trained.judge
+
+    def fails(model, **kwargs):
+        if model.observe(np.zeros((1, 1))).scale[0, 0, 0] == 0.1:
+            raise MemoryError
+        return judge(model, **kwargs)
+
+    monkeypatch.setattr(trained, "judge", fails)
+    rows = run.run(_config(sweep=("likelihood.sigma=0.1,0.2",)), str(tmp_path)).rows
+    assert [row["status"] for row in rows] == ["not evaluated: MemoryError", "ok"]
+
+
+# Runs that are stopped, and those that go on
+
+
+def _stop_after(number):
+    """Returns a `stop` that says so when it has been asked so often."""
+    asked = itertools.count(1)
+    return lambda: next(asked) >= number
+
+
+def _bytes(path):
+    """Returns what a run wrote, of the files whose bytes depend on its numbers alone."""
+    names = ("config.json", "summary.csv", "params.npz", "metrics/training.npz")
+    names += ("metrics/probes.npz",)
+    found = {}
+    for name in names:
+        if name.endswith(".npz"):
+            with np.load(path / name) as arrays:
+                found |= {f"{name}: {key}": arrays[key].tobytes() for key in arrays}
+        else:
+            found[name] = (path / name).read_bytes()
+    return found
+
+
+SHORT = {  # two groups of two lanes, 2 chunks each
+    "num_seeds": 2,
+    "evaluate.every": 0.5,
+    "sweep": ("model.decoder.hidden_dim=3,4",),
+}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run, "_draw", lambda *args: None)
+        return run.run(_config(**SHORT), str(tmp_path_factory.mktemp("undisturbed"))).workdir
+
+
+@pytest.mark.parametrize("asked", [1, 3, 6])
+def test_a_run_that_was_stopped_goes_on_to_the_same_results(
+    tmp_path, monkeypatch, capsys, undisturbed, asked
+):
+    """In the first group, in the second, and in the evaluation: asked 2 and 2 times, then 4."""
+    monkeypatch.setattr(run, "_draw", lambda *args: None)
+    path = tmp_path / "run"
+    with pytest.raises(cells.Stopped) as stopped:
+        run.run(_config(**SHORT), str(path), stop=_stop_after(asked))
+    assert stopped.value.args == (path,)
+    assert not (path / "summary.csv").exists() and not workdir.is_finished(path)
+    for resumed in range(2):
+        capsys.readouterr()
+        out = run.run(_config(**SHORT), str(path), resume=True)
+        assert _bytes(path) == _bytes(undisturbed)
+        wanted = "this run is finished already\n" if resumed else "4 lanes ("
+        assert capsys.readouterr().out.startswith(wanted)
+    assert [row["status"] for row in out.rows] == ["ok"] * 4
+
+
+def test_the_rows_of_a_finished_run_are_those_that_it_found(tmp_path, monkeypatch):
+    monkeypatch.setattr(run, "_draw", lambda *args: None)
+    config = _config(sweep=("optimizer.decoder_learning_rate=1e30,1e-3",))
+    first = run.run(config, str(tmp_path))
+    again = run.run(config, str(tmp_path), resume=True)
+    assert again.rows == first.rows
+    assert again.rows[1]["recovered"] is False  # not 'False', though lane 0 has none
+
+
+def test_with_resume_a_run_also_begins(tmp_path, monkeypatch, undisturbed):
+    monkeypatch.setattr(run, "_draw", lambda *args: None)
+    run.run(_config(**SHORT), str(tmp_path / "new"), resume=True)
+    assert _bytes(tmp_path / "new") == _bytes(undisturbed)
+
+
+def test_a_finished_run_grows_to_the_results_of_a_longer_one(tmp_path, monkeypatch):
+    """Without probes, which are taken at fractions of the training."""
+    monkeypatch.setattr(run, "_draw", lambda *args: None)
+
+    def go(name, num_epochs, **kwargs):
+        config = _config(**{"train.num_epochs": num_epochs, "optimizer.schedule": "constant"})
+        return run.run(config, str(tmp_path / name), **kwargs).workdir
+
+    longer = _bytes(go("longer", 8))
+    go("grown", 4)
+    assert _bytes(go("grown", 8, resume=True)) == longer
+
+
+def test_a_config_that_changes_results_is_refused_and_changes_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(run, "_train", None)
+    path = tmp_path / "run"
+    with pytest.raises(TypeError):  # the run ends as it would train
+        run.run(_config(), str(path))
+    before = (path / "config.json").read_bytes(), (path / "environment.json").read_bytes()
+    with pytest.raises(config_lib.ConfigError, match="^seed: found 1, must be 0 as in the run"):
+        run.run(_config(seed=1), str(path), resume=True)
+    assert before == ((path / "config.json").read_bytes(), (path / "environment.json").read_bytes())
+
+
+def test_a_damaged_config_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(run, "_train", None)
+    with pytest.raises(TypeError):
+        run.run(_config(), str(tmp_path))
+    path = tmp_path / "config.json"
+    path.write_text(path.read_text().replace("0.2", "0.3"))
+    with pytest.raises(workdir.WorkdirError, match="config.json is damaged: its SHA-256"):
+        run.run(_config(), str(tmp_path), resume=True)
+
+
+def test_a_disk_that_is_full_is_an_error_of_the_workdir(tmp_path, monkeypatch):
+    def full(*args):
+        raise OSError(28, "No space left on device", str(tmp_path / "params.npz"))
+
+    monkeypatch.setattr(results, "write_npz", full)
+    with pytest.raises(workdir.WorkdirError, match="params.npz can't be written: No space left"):
+        run.run(_config(), str(tmp_path))
+    monkeypatch.undo()
+    monkeypatch.setattr(run, "_draw", lambda *args: None)
+    assert run.run(_config(), str(tmp_path), resume=True).rows[0]["status"] == "ok"

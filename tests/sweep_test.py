@@ -192,6 +192,16 @@ def test_the_decoder_has_the_heads_of_the_likelihood(stabiliser):
     assert group.program.vae.decoder.detached == (stabiliser == "faithful")
 
 
+@pytest.mark.parametrize("estimator", likelihood.ESTIMATORS)
+@pytest.mark.parametrize("kind", ["per_dimension", "full_covariance"])
+def test_a_warmup_is_a_number_where_it_is_asked_for_and_nowhere_else(kind, estimator):
+    own = {"likelihood.kind": kind, "likelihood.estimator": estimator}
+    (plain,) = _groups(**own)
+    assert plain.lanes.likelihood.warmup is None
+    (warm,) = _groups("likelihood.warmup=0.1,0.2", **own, **{"likelihood.stabiliser": "warmup"})
+    np.testing.assert_array_equal(warm.lanes.likelihood.warmup, [0.1, 0.2])
+
+
 def test_the_tables_hold_every_field_that_can_be_swept():
     """A field that lands nowhere would make lanes that differ in name alone."""
     config = base.get_config()
