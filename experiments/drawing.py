@@ -236,8 +236,9 @@ def sigmas(curves: Mapping[str, Sequence[tuple[np.ndarray, np.ndarray, np.ndarra
     columns = 3
     height = 2.2 * -(-len(curves) // columns) + 0.6
     figure = plotting.new_figure(height)
-    panels = figure.subplots(-(-len(curves) // columns), columns, squeeze=False, sharex=True).flat
-    for (name, lanes), axes in zip(curves.items(), panels, strict=False):
+    panels = figure.subplots(-(-len(curves) // columns), columns, squeeze=False, sharex=True)
+    used, spare = np.split(panels.ravel(), [len(curves)])
+    for (name, lanes), axes in zip(curves.items(), used, strict=True):
         axes.set_title(name)
         if not lanes:
             continue
@@ -247,8 +248,11 @@ def sigmas(curves: Mapping[str, Sequence[tuple[np.ndarray, np.ndarray, np.ndarra
         axes.plot(t, median, color=MODEL, label="median over seeds")
         axes.plot(t, true, "--", color=TRUTH, label="truth")
         axes.set_ylim(0, 1.6 * true.max())
-        axes.set(xlabel="$t$", ylabel=r"$\sigma$")
-    for axes in list(panels):
+        axes.set_ylabel(r"$\sigma$")
+    for axes in used[-columns:]:  # the lowest of each column
+        axes.tick_params(labelbottom=True)
+        axes.set_xlabel("$t$")
+    for axes in spare:
         axes.remove()
     return plotting.shared_legend(figure)
 

@@ -2,7 +2,7 @@
 
     python -m soak [--only=kills,flips] [--kills=100 ...] [--folder=docs/results]
 
-Writes the table as soak.md and soak.csv; exit status 1 if anything went wrong. About an hour.
+Writes the table as soak.md and soak.csv; exit status 1 if anything went wrong. An hour or two.
 """
 
 import argparse
