@@ -3,7 +3,6 @@
 import copy
 import dataclasses
 import hashlib
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -268,14 +267,14 @@ def print_digests():
         )
 
 
-def test_the_number_of_devices_changes_no_bit(five):
+def test_the_number_of_devices_changes_no_bit(five, environment):
     """Three rounds on one device, two on two, one on three of four; one is this process.
 
     Nor does it when a run goes on with another number than it was stopped with.
     """
     process = subprocess.Popen(
         [sys.executable, "-c", "from tests import cells_test; cells_test.print_digests()"],
-        env={**os.environ, "JAX_NUM_CPU_DEVICES": "4", "JAX_PLATFORMS": "cpu"},
+        env=environment | {"JAX_NUM_CPU_DEVICES": "4"},
         cwd=Path(__file__).parents[1],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

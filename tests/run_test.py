@@ -338,13 +338,19 @@ def test_a_damaged_config_is_refused(tmp_path, monkeypatch):
         run.run(_config(), str(tmp_path), resume=True)
 
 
-def test_a_disk_that_is_full_is_an_error_of_the_workdir(tmp_path, monkeypatch):
-    def full(*args):
-        raise OSError(28, "No space left on device", str(tmp_path / "params.npz"))
-
-    monkeypatch.setattr(results, "write_npz", full)
-    with pytest.raises(workdir.WorkdirError, match="params.npz can't be written: No space left"):
-        run.run(_config(), str(tmp_path))
-    monkeypatch.undo()
+@pytest.mark.parametrize(("name", "told"), [("params.npz", "params.npz"), ("arrays.npz", "cell_")])
+def test_a_disk_that_is_full_is_an_error_of_the_workdir(tmp_path, monkeypatch, name, told):
+    """Be it full when a result is written or a checkpoint; with space the run goes on."""
     monkeypatch.setattr(run, "_draw", lambda *args: None)
+    write = results.write_npz
+
+    def full(path, arrays):
+        if path.name == name:
+            raise OSError(28, "No space left on device", str(path))
+        write(path, arrays)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(results, "write_npz", full)
+        with pytest.raises(workdir.WorkdirError, match=f"{told}.* can't be written: No space left"):
+            run.run(_config(), str(tmp_path))
     assert run.run(_config(), str(tmp_path), resume=True).rows[0]["status"] == "ok"
