@@ -2,8 +2,8 @@
 
 Claim: a covariance that is free from the start takes the wide axis of the data for noise and folds
 the curve; with one sigma first, and the covariance freed once the curve is found (warm-up), it
-does not. Its small sigma is the last thing to be found: with 1 000 epochs it is still too large,
-with sixteen times the work it is right within a few percent.
+does not. Found: so it is, but the small sigma is the last thing to be found. After 1 000 epochs it
+is still 1.4 times too large along the axes; more epochs, samples and points a step bring it down.
 
     python -m experiments.anisotropic
 
@@ -18,7 +18,6 @@ from experiments.experiment import Experiment, main
 WARMUP = {"likelihood.stabiliser": "warmup"}
 FULL = {"likelihood.kind": "full_covariance"}
 LEARNED = {"likelihood.estimator": "learned"}
-LONG = {"train.num_epochs": 10_000, "train.batch_size": 200, "objective.num_samples": 16}
 WAYS = {
     "isotropic": {},
     "per dimension": {"likelihood.kind": "per_dimension"},
@@ -27,15 +26,13 @@ WAYS = {
     "full covariance, warm-up": {**FULL, **WARMUP},
     "full covariance, learned, warm-up": {**FULL, **LEARNED, **WARMUP},
     "heteroscedastic, warm-up": {"likelihood.kind": "heteroscedastic", **WARMUP},
-    "full covariance, warm-up, long": {**FULL, **WARMUP, **LONG, "cell_width": 2},  # axes alone
 }
 
 
 def anisotropic(experiment: Experiment) -> None:
     rows = []
     for noise in ("axes", "turned"):
-        ways = list(WAYS.items())[: None if noise == "axes" else -1]
-        for way, overrides in ways[-2 if experiment.quick else None :]:
+        for way, overrides in list(WAYS.items())[-2 if experiment.quick else None :]:
             outcome = experiment.sweep(f"{noise}_{way}", config.get_config(noise), overrides)
             rows += [{"noise": noise, "way": way, **row} for row in outcome.rows]
     rows = drawing.with_excess(rows, by="way", within="noise")
