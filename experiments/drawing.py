@@ -196,6 +196,8 @@ def intervals(rows: Rows, metrics: Sequence[str], by: str, facet: str | None = N
         for axes, metric in zip(line, metrics, strict=True):
             for place, way in enumerate(ways):
                 own = [r for r in rows if r[by] == way and (not facet or r[facet] == part)]
+                if not own:  # not every facet has every way
+                    continue
                 low, median, high = band(np.asarray([r.get(metric, np.nan) for r in own], float))
                 if np.isfinite(median):
                     axes.plot(median, place, "o", color=MODEL)

@@ -15,6 +15,7 @@ from ml_collections import ConfigDict
 
 from spiral_vae import config as config_lib
 from spiral_vae import plotting, results, run
+from spiral_vae.workdir import WorkdirError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,4 +97,7 @@ def main(function: Callable[[Experiment], None]) -> None:
     jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)))
     stamp = datetime.datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
     runs = flags.runs or Path("runs") / f"experiments_{stamp}"
-    function(Experiment(name, flags.folder, runs, flags.quick))
+    try:
+        function(Experiment(name, flags.folder, runs, flags.quick))
+    except (config_lib.ConfigError, WorkdirError) as error:
+        config_lib.fail(error)

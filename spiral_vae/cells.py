@@ -24,6 +24,7 @@ from spiral_vae.spiral import Data
 from spiral_vae.train import TERMS, Lane, Program, State, first_failure, init, train_chunk
 
 Probe = Callable[[networks.Params, Data, Lane], dict[str, jax.Array]]
+NOT_FINITE = "not finite"  # how the status of a lane that broke down begins
 OnChunk = Callable[[int, dict[str, np.ndarray]], None]
 
 
@@ -62,7 +63,7 @@ class Trained:
         """Returns 'ok', or at which step which term of a lane was the first not to be finite."""
         if not self.failed_step[i]:
             return "ok"
-        return f"not finite at step {self.failed_step[i]}: {TERMS[self.failed_term[i]]}"
+        return f"{NOT_FINITE} at step {self.failed_step[i]}: {TERMS[self.failed_term[i]]}"
 
 
 def train(
@@ -91,7 +92,7 @@ def train(
       probe: more metrics of one lane, taken every so often.
       probe_every: epochs between two probes, rounded up to whole chunks; 0 for none.
       on_chunk: told after each chunk the epochs that this added (summed over lanes of this
-        process) and the chunk's metrics, [lanes of the round] each.
+        process) and the chunk's metrics, [lanes of the round] each; none for what was stored.
       devices: those of this process to use, by default all.
       params: of encoder and decoder, where to start from instead of fresh ones, leaves [R, ...].
       store: where cells go on from and are kept.
@@ -108,6 +109,7 @@ def train(
     for cell in cells:
         if stored := store and store.load(cell.number, ends):
             cell.restore(*stored)
+            on_chunk(cell.epoch * cell.num_lanes, {})
     devices = list(devices or jax.local_devices())[: len(cells)]
     unfinished = [cell for cell in cells if cell.epoch < program.num_epochs]
     with concurrent.futures.ThreadPoolExecutor(len(devices)) as pool:  # they compile side by side
@@ -122,7 +124,7 @@ def train(
                 metrics = list(pool.map(advance, group))
                 last, stopped = end == ends[-1], stop()
                 if last:
-                    list(pool.map(_Cell.settle, group))
+                    list(pool.map(functools.partial(_Cell.settle, log_every=log_every), group))
                 if store and (stopped or (store_every and (last or chunk % store_every == 0))):
                     for cell in group:
                         store.save(cell.number, end, cell.stored())
@@ -193,12 +195,11 @@ def _cells(
     # Padding repeats the last lane; it is cut off at the end.
     size = width * jax.process_count()
     places = np.minimum(np.arange(math.ceil(num_lanes / size) * size), num_lanes - 1)
+    places = places.reshape(-1, width)
     cells = []
-    for number, own in list(enumerate(places.reshape(-1, width)))[
-        jax.process_index() :: jax.process_count()
-    ]:
-        given = jax.tree.map(lambda leaf, own=own: _canonical(leaf[own]), (lanes, params))
-        cells.append(_Cell(number, own, *given, functions))
+    for number in range(jax.process_index(), len(places), jax.process_count()):
+        own = functools.partial(_canonical, places[number])
+        cells.append(_Cell(number, places[number], *jax.tree.map(own, (lanes, params)), functions))
     return cells
 
 
@@ -247,15 +248,15 @@ class _Cell:
     def _chunk(self, state: State, num_epochs: int) -> tuple[State, dict[str, jax.Array]]:
         return self.functions.chunk(state, self.data, self.lanes, np.int32(num_epochs))
 
-    def settle(self) -> None:
+    def settle(self, log_every: int) -> None:
         """Brings lanes that broke down within a chunk to the last epoch that they can finish.
 
-        They stand at the start of their last chunk. The program that got them there goes on epoch
-        by epoch, so that where they end doesn't depend on the length of the chunks.
+        They stand at the start of that chunk. The program that got them there goes on by ever
+        smaller powers of two, so that where they end doesn't depend on the length of the chunks.
         """
-        moved = behind = np.asarray(self.state.epoch) < self.epoch
-        while moved.any():
-            state, _ = self._chunk(jax.tree.map(jnp.copy, self.state), 1)
+        behind = np.asarray(self.state.epoch) < self.epoch
+        for power in reversed(range(log_every.bit_length() if behind.any() else 0)):
+            state, _ = self._chunk(jax.tree.map(jnp.copy, self.state), 2**power)
             moved = behind & np.asarray(state.epoch > self.state.epoch)
             self.state = _where(moved, state, self.state)
 
@@ -382,6 +383,6 @@ def _probe_ends(ends: Sequence[int], every: int) -> set[int]:
     return {ends[int(np.searchsorted(ends, epoch))] for epoch in due} | {ends[-1]}
 
 
-def _canonical(leaf: np.ndarray) -> np.ndarray:
-    """Returns numbers in the precision that training has."""
-    return leaf.astype(jax.dtypes.canonicalize_dtype(leaf.dtype))
+def _canonical(places: np.ndarray, leaf: np.ndarray) -> np.ndarray:
+    """Returns the lanes at these places, in the precision that training has."""
+    return leaf[places].astype(jax.dtypes.canonicalize_dtype(leaf.dtype))

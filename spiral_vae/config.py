@@ -45,6 +45,12 @@ _NOT_SWEPT = {
     "checkpoint.keep": "a checkpoint holds lanes of all kinds",
 }
 _MAY_DIFFER = {"checkpoint.every", "checkpoint.keep"}  # when a run goes on
+_LENGTH = {  # fields by which an epoch may depend on how many there are
+    "train.num_epochs",
+    "optimizer.schedule",
+    "objective.kl_warmup",
+    "likelihood.stabiliser",
+}
 
 
 def validate(config: ConfigDict) -> None:
@@ -227,9 +233,8 @@ def from_json(text: str) -> ConfigDict:
     Raises ConfigError if the text is damaged or breaks a rule.
     """
     try:
-        fields = json.loads(text)
-        config = ConfigDict(fields | {"sweep": tuple(fields["sweep"])})
-    except (KeyError, TypeError, ValueError) as error:
+        config = ConfigDict(json.loads(text, object_hook=_with_tuples))
+    except (AttributeError, TypeError, ValueError) as error:
         raise ConfigError(f"the stored config can't be read: {error}") from error
     validate(config)
     empty = [path for path, value in _flatten(config).items() if value is None]
@@ -238,6 +243,13 @@ def from_json(text: str) -> ConfigDict:
         section = functools.reduce(getattr, sections, config)
         section[name] = config_dict.placeholder(rules.RULES[path].type)
     return config
+
+
+def _with_tuples(fields: dict[str, Any]) -> dict[str, Any]:
+    """Returns fields with tuples for JSON's lists."""
+    return {
+        name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()
+    }
 
 
 def check_resume(stored: ConfigDict, given: ConfigDict) -> None:
@@ -253,8 +265,7 @@ def check_resume(stored: ConfigDict, given: ConfigDict) -> None:
         new["optimizer.schedule"] == "cosine"
         or new["objective.kl_warmup"] > 0
         or new["likelihood.stabiliser"] == "warmup"
-        or swept & {"optimizer.schedule", "objective.kl_warmup", "likelihood.stabiliser"}
-        or "train.num_epochs" in swept
+        or not swept.isdisjoint(_LENGTH)
     )
     if new["train.num_epochs"] > old["train.num_epochs"] and not depends:
         differing.discard("train.num_epochs")

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from spiral_vae import results
+from spiral_vae import workdir as workdir_lib
 
 if TYPE_CHECKING:
     import xarray
 
 NAME = "results.nc"
+_CURVES = {"training.npz": ("training", "epoch"), "probes.npz": ("probe", "probe_epoch")}
 
 
 def load(workdir: str | Path) -> "xarray.Dataset":
@@ -23,13 +25,21 @@ def load(workdir: str | Path) -> "xarray.Dataset":
 
     Args:
       workdir: of a finished run; results.nc in it holds the same.
+
+    Raises:
+      WorkdirError: there is no such run, or what is read of it is damaged.
     """
+    workdir = Path(workdir)
+    workdir_lib.verify(workdir, workdir_lib.SUMMARY, *(f"metrics/{name}" for name in _CURVES))
+    return _assembled(workdir)
+
+
+def _assembled(workdir: Path) -> "xarray.Dataset":
     import xarray
 
-    workdir = Path(workdir)
     columns = {
         name: np.asarray(values)
-        for name, values in results.read_csv(workdir / "summary.csv").items()
+        for name, values in results.read_csv(workdir / workdir_lib.SUMMARY).items()
     }
     names = list(columns)
     axes = [*names[2 : names.index("status")], "seed"]  # the product's order: seeds are fastest
@@ -40,8 +50,7 @@ def load(workdir: str | Path) -> "xarray.Dataset":
         for name, column in columns.items()
         if name not in ("lane", *axes)
     }
-    for prefix, dim in (("training", "epoch"), ("probe", "probe_epoch")):
-        file_name = "training.npz" if prefix == "training" else "probes.npz"
+    for file_name, (prefix, dim) in _CURVES.items():
         with np.load(workdir / "metrics" / file_name) as arrays:
             coords[dim] = arrays["epoch"]
             for name in set(arrays.files) - {"epoch"}:
@@ -55,7 +64,7 @@ def write(workdir: Path) -> None:
         return
     partial = results.partial(workdir / NAME)
     try:
-        load(workdir).to_netcdf(partial, engine="h5netcdf", invalid_netcdf=False)
+        _assembled(workdir).to_netcdf(partial, engine="h5netcdf", invalid_netcdf=False)
         partial.replace(workdir / NAME)
     finally:
         partial.unlink(missing_ok=True)

@@ -76,6 +76,7 @@ def main(argv: list[str]) -> None:
         print(f"stopped; to go on: {command}", file=sys.stderr)
         stop.exit()
     if outcome is not None:  # with several processes the first one alone writes and reports
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # who reads a pipe may have seen enough
         print(report.table(outcome.rows))
         print(f"results: {outcome.workdir}")
         print(f"figures: {outcome.workdir / 'figures'}")
@@ -83,15 +84,14 @@ def main(argv: list[str]) -> None:
 
 def _debug_nans(config: ConfigDict) -> None:
     """Prints where the lanes of the workdir stopped being finite."""
-    count = 0
-    for failure in replay.failures(config, _WORKDIR.value):
-        count += 1
+    failures = list(replay.failures(config, _WORKDIR.value))
+    for failure in failures:
         print(f"lane {failure.lane}: not finite at step {failure.step}: {failure.term}")
         for frame in traceback.extract_tb(failure.error and failure.error.__traceback__):
-            if "spiral_vae" in frame.filename or "optax" in frame.filename:
+            if Path(frame.filename).parent == Path(__file__).parent:
                 print(f"  {frame.filename}:{frame.lineno} {frame.name}: {frame.line}")
         print(f"  {failure.error or 'all is finite when it is run operation by operation'}")
-    print(f"{count} lanes stopped being finite")
+    print(f"lanes that stopped being finite: {len(failures)}")
 
 
 class _Stop:

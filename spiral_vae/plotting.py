@@ -15,6 +15,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 from scipy.special import bdtr
 
+from spiral_vae import results
+
 # Okabe & Ito's colours, told apart by the colour-blind; each means the same in every figure.
 DATA = "#999999"
 TRUTH = "#000000"  # the process that made the data
@@ -54,7 +56,7 @@ def save(figure: Figure, folder: Path, name: str) -> None:
     figure.draw_without_rendering()
     figure.set_layout_engine("none")
     for kind, metadata in (("png", {}), ("svg", {"Date": None})):
-        partial = folder / f".{name}.{kind}.partial"
+        partial = results.partial(folder / f"{name}.{kind}")
         try:
             figure.savefig(partial, format=kind, dpi=_DPI, metadata=metadata)
             os.replace(partial, folder / f"{name}.{kind}")

@@ -8,10 +8,11 @@ from pathlib import Path
 import jax
 from ml_collections import ConfigDict
 
-from spiral_vae import cells, sweep, train
+from spiral_vae import cells, results, sweep, train
 from spiral_vae import config as config_lib
 from spiral_vae import workdir as workdir_lib
 from spiral_vae.checkpoint import Checkpoints
+from spiral_vae.workdir import WorkdirError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,17 +35,25 @@ def failures(config: ConfigDict, workdir: str | Path) -> Iterator[Failure]:
       workdir: of the run, trained to its end.
 
     Raises:
-      WorkdirError: there is no such run, or it is not finished.
+      WorkdirError: there is no such run, it is not finished, or a lane that broke down has no good
+        checkpoint.
     """
     path = Path(workdir)
     workdir_lib.verify(path, workdir_lib.CONFIG, workdir_lib.SUMMARY)
     _, rows = config_lib.expand(config, config.sweep)
+    summary = results.read_csv(path / workdir_lib.SUMMARY)
+    statuses = zip(summary["lane"], summary["status"], strict=True)
+    broken = {lane for lane, status in statuses if status.startswith(cells.NOT_FINITE)}
     for number, group in enumerate(sweep.groups(config, rows)):
         store = Checkpoints(path / workdir_lib.CHECKPOINTS / f"group_{number}", keep=1)
         for place, *arguments in cells.failed(
             group.lanes, group.program, cell_width=config.cell_width, store=store
         ):
-            yield _again(int(group.index[place]), *arguments, group.program)
+            lane = int(group.index[place])
+            broken.discard(lane)
+            yield _again(lane, *arguments, group.program)
+    if broken:
+        raise WorkdirError(f"{path} has no good checkpoint of lane {min(broken)}")
 
 
 def _again(

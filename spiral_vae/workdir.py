@@ -74,9 +74,9 @@ def begin(path: Path, config: str) -> None:
 
 def finish(path: Path) -> None:
     """Marks a run as finished: all that it wrote gets its sum."""
-    files = [p for p in path.rglob("*") if p.is_file()]
-    names = [str(p.relative_to(path)) for p in files]
-    names = [n for n in names if n not in (_LOCK, checksums.NAME) and not n.startswith(CHECKPOINTS)]
+    files = [p.relative_to(path) for p in path.rglob("*") if p.is_file()]
+    own = (_LOCK, checksums.NAME, CHECKPOINTS)  # with sums of their own, or without
+    names = [str(file) for file in files if file.parts[0] not in own]
     checksums.write(path, {name: checksums.of(path / name) for name in names})
 
 

@@ -6,7 +6,7 @@ import shutil
 import numpy as np
 import pytest
 
-from spiral_vae import dataset, results
+from spiral_vae import dataset, results, workdir
 
 xarray = pytest.importorskip("xarray")
 pytest.importorskip("h5netcdf")
@@ -64,6 +64,8 @@ def _workdir(path, rows):
     for name in ("training", "probes"):
         arrays = {"epoch": np.asarray([10, 20]), "loss": np.repeat(column, 2, axis=1)}
         results.write_npz(path / "metrics" / f"{name}.npz", arrays)
+    workdir.begin(path, "{}")
+    workdir.finish(path)
     return path
 
 
@@ -105,3 +107,13 @@ def test_a_failure_leaves_nothing_behind(tmp_path, monkeypatch, whole_run):
     with pytest.raises(OSError, match="disk full"):
         dataset.write(workdir)
     assert set(workdir.iterdir()) == before
+
+
+@pytest.mark.parametrize("name", ["summary.csv", "metrics/training.npz", "metrics/probes.npz"])
+def test_what_is_damaged_is_not_loaded(tmp_path, name):
+    rows = [{"lane": 0, "seed": 0, "status": "ok", "nll": 2.5}]
+    file = _workdir(tmp_path, rows) / name
+    content = file.read_bytes()
+    file.write_bytes(content[:-3] + bytes([content[-3] ^ 1]) + content[-2:])
+    with pytest.raises(workdir.WorkdirError, match=f"{name} is damaged"):
+        dataset.load(tmp_path)

@@ -1,10 +1,11 @@
-"""Small lanes and programs that the tests of training and of cells share."""
+"""Small lanes, programs and configs that several tests share."""
 
 import dataclasses
 
 import jax
 import numpy as np
 
+from configs import base
 from spiral_vae import networks, train
 from spiral_vae.likelihood import ClosedForm, Fixed, Heteroscedastic
 from spiral_vae.spiral import Spiral
@@ -90,3 +91,19 @@ def assert_same(one, two):
 
 def take(tree, index):
     return jax.tree.map(lambda leaf: leaf[index], tree)
+
+
+def make_config(**overrides):
+    """A config of a run that takes next to no time; overrides by dotted field."""
+    config = base.get_config()
+    small = {
+        "data.num_points": 10,
+        "train.batch_size": 4,  # the last batch has 2
+        "train.num_epochs": 4,
+        "train.log_every": 2,
+        "model.encoder.hidden_dim": 3,
+        "model.decoder.hidden_dim": 3,
+        "evaluate.every": 0.0,
+    }
+    config.update_from_flattened_dict(small | overrides)
+    return config

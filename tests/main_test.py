@@ -234,7 +234,7 @@ def test_debug_nans_leads_to_the_line(main, tmp_path):
     assert lines[0] == "lane 1: not finite at step 2: reconstruction"
     assert any("spiral_vae/observation.py:" in line for line in lines[1:-2])
     assert "invalid value" in lines[-2] or "encountered" in lines[-2]
-    assert lines[-1] == "1 lanes stopped being finite"
+    assert lines[-1] == "lanes that stopped being finite: 1"
 
 
 def test_workdir_with_a_run_is_refused_and_left_alone(run, main):

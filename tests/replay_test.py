@@ -1,32 +1,18 @@
 """Steps that stopped a lane are found again, with JAX's own error and the line of the code."""
 
+import shutil
 import traceback
 
 import pytest
 
-from configs import base
 from spiral_vae import replay, run, workdir
-
-
-def _config(**overrides):
-    config = base.get_config()
-    small = {
-        "data.num_points": 10,
-        "train.batch_size": 4,
-        "train.num_epochs": 4,
-        "train.log_every": 2,
-        "model.encoder.hidden_dim": 3,
-        "model.decoder.hidden_dim": 3,
-        "evaluate.every": 0.0,
-    }
-    config.update_from_flattened_dict(small | overrides)
-    return config
+from tests.lanes import make_config
 
 
 @pytest.fixture(scope="module")
 def broken(tmp_path_factory):
     """Lanes 1 and 3 of 0 .. 3 stop, in two groups; the config, and what came out."""
-    config = _config(
+    config = make_config(
         sweep=(
             "model.decoder.hidden_dim=3,4",
             "optimizer.decoder_learning_rate=1e-3,1e30",
@@ -53,13 +39,21 @@ def test_the_failures_are_those_of_the_summary_with_the_line_that_made_them(brok
 
 def test_a_sound_run_has_no_failures(tmp_path, monkeypatch):
     monkeypatch.setattr(run, "_draw", lambda *args: None)
-    run.run(_config(), str(tmp_path))
-    assert list(replay.failures(_config(), tmp_path)) == []
+    run.run(make_config(), str(tmp_path))
+    assert list(replay.failures(make_config(), tmp_path)) == []
 
 
 def test_a_run_that_is_not_finished_is_refused(tmp_path):
     with pytest.raises(workdir.WorkdirError, match="holds no run"):
-        list(replay.failures(_config(), tmp_path))
+        list(replay.failures(make_config(), tmp_path))
     workdir.begin(tmp_path, "{}")
     with pytest.raises(workdir.WorkdirError, match="has no summary.csv yet; --resume finishes"):
-        list(replay.failures(_config(), tmp_path))
+        list(replay.failures(make_config(), tmp_path))
+
+
+def test_a_lane_without_its_last_checkpoint_is_not_passed_over(broken, tmp_path):
+    config, outcome = broken
+    path = shutil.copytree(outcome.workdir, tmp_path / "copy")
+    shutil.rmtree(path / "checkpoints" / "group_1")
+    with pytest.raises(workdir.WorkdirError, match="no good checkpoint of lane 3"):
+        list(replay.failures(config, path))

@@ -6,24 +6,9 @@ import itertools
 import numpy as np
 import pytest
 
-from configs import base
 from spiral_vae import cells, figures, results, run, sweep, trained, workdir
 from spiral_vae import config as config_lib
-
-
-def _config(**overrides):
-    config = base.get_config()
-    small = {
-        "data.num_points": 10,
-        "train.batch_size": 4,  # the last batch has 2
-        "train.num_epochs": 4,
-        "train.log_every": 2,
-        "model.encoder.hidden_dim": 3,
-        "model.decoder.hidden_dim": 3,
-        "evaluate.every": 0.0,
-    }
-    config.update_from_flattened_dict(small | overrides)
-    return config
+from tests.lanes import make_config
 
 
 @pytest.mark.parametrize(
@@ -40,7 +25,7 @@ def _config(**overrides):
     ],
 )
 def test_a_bad_config_is_refused_before_anything_is_written(tmp_path, field, value):
-    config = _config(**{field: value})
+    config = make_config(**{field: value})
     name = "sgima" if "sgima" in str(value) else "sigma" if field == "sweep" else field
     with pytest.raises(config_lib.ConfigError, match=name):
         run.run(config, str(tmp_path / "new"))
@@ -51,7 +36,7 @@ def test_a_workdir_in_use_is_refused_before_training(tmp_path, monkeypatch):
     (tmp_path / "kept").write_text("kept")
     monkeypatch.setattr(run, "_train", None)
     with pytest.raises(workdir.WorkdirError, match="holds files already"):
-        run.run(_config(), str(tmp_path))
+        run.run(make_config(), str(tmp_path))
     assert [path.name for path in tmp_path.iterdir()] == ["kept"]
 
 
@@ -59,7 +44,7 @@ def test_a_workdir_in_use_is_refused_before_training(tmp_path, monkeypatch):
 def groups(tmp_path_factory):
     """3 sigmas x 2 widths of the decoder x 2 seeds."""
     workdir = tmp_path_factory.mktemp("groups")
-    config = _config(
+    config = make_config(
         num_seeds=2,
         seed=7,
         sweep=("likelihood.sigma=0.1,0.2,0.4", "model.decoder.hidden_dim=4,8"),
@@ -158,7 +143,7 @@ def test_a_lane_that_diverges_is_reported_and_spoils_no_other(tmp_path, monkeypa
     field = "optimizer.decoder_learning_rate"
 
     def go(values):
-        return run.run(_config(sweep=(f"{field}={values}",)), str(tmp_path / values))
+        return run.run(make_config(sweep=(f"{field}={values}",)), str(tmp_path / values))
 
     # After a step of 1e30 the squares of the next residuals overflow.
     status = "not finite at step 2: reconstruction"
@@ -188,7 +173,7 @@ def test_two_latents_leave_out_what_needs_one(tmp_path, monkeypatch):
     # A density of 401^2 nodes on 200^2 pixels takes a minute.
     monkeypatch.setattr(figures, "_draw_density", lambda *args: None)
     wide = {"data.noise_sigma": 1.0, "likelihood.sigma": 1.0}  # few nodes in the plane of x
-    config = _config(**{"model.latent_dim": 2, "evaluate.every": 1.0, **wide})
+    config = make_config(**{"model.latent_dim": 2, "evaluate.every": 1.0, **wide})
     (row,) = run.run(config, str(tmp_path)).rows
     assert row["status"] == "ok" and 0 < row["kl_to_truth"] < row["nll"] < np.inf
     assert not {"information", "aggregate_kl", "sbc_ks", "approximation_gap"} & set(row)
@@ -202,8 +187,8 @@ def test_two_latents_leave_out_what_needs_one(tmp_path, monkeypatch):
 def test_a_lane_that_can_not_be_evaluated_says_why_and_spoils_no_other(tmp_path, monkeypatch):
     """At a sigma of 1e-7 the curve is some 1e7 sigma long: it trains, but no integral is exact."""
     monkeypatch.setattr(run, "_draw", lambda *args: None)
-    both = run.run(_config(sweep=("likelihood.sigma=1e-7,0.2",)), str(tmp_path / "both"))
-    alone = run.run(_config(sweep=("likelihood.sigma=0.2",)), str(tmp_path / "alone"))
+    both = run.run(make_config(sweep=("likelihood.sigma=1e-7,0.2",)), str(tmp_path / "both"))
+    alone = run.run(make_config(sweep=("likelihood.sigma=0.2",)), str(tmp_path / "alone"))
     failed, sound = _summary(both)
     assert failed.pop("status").startswith("not evaluated: the curve of the means is ")
     assert [failed.pop(name) for name in ("lane", "seed", "likelihood.sigma")] == [
@@ -228,7 +213,7 @@ def test_any_error_of_the_evaluation_is_the_status_of_its_lane(tmp_path, monkeyp
         return judge(model, **kwargs)
 
     monkeypatch.setattr(trained, "judge", fails)
-    rows = run.run(_config(sweep=("likelihood.sigma=0.1,0.2",)), str(tmp_path)).rows
+    rows = run.run(make_config(sweep=("likelihood.sigma=0.1,0.2",)), str(tmp_path)).rows
     assert [row["status"] for row in rows] == ["not evaluated: MemoryError", "ok"]
 
 
@@ -266,7 +251,7 @@ SHORT = {  # two groups of two lanes, 2 chunks each
 def undisturbed(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(run, "_draw", lambda *args: None)
-        return run.run(_config(**SHORT), str(tmp_path_factory.mktemp("undisturbed"))).workdir
+        return run.run(make_config(**SHORT), str(tmp_path_factory.mktemp("undisturbed"))).workdir
 
 
 @pytest.mark.parametrize("asked", [1, 3, 6])
@@ -277,12 +262,12 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_results(
     monkeypatch.setattr(run, "_draw", lambda *args: None)
     path = tmp_path / "run"
     with pytest.raises(cells.Stopped) as stopped:
-        run.run(_config(**SHORT), str(path), stop=_stop_after(asked))
+        run.run(make_config(**SHORT), str(path), stop=_stop_after(asked))
     assert stopped.value.args == (path,)
     assert not (path / "summary.csv").exists() and not workdir.is_finished(path)
     for resumed in range(2):
         capsys.readouterr()
-        out = run.run(_config(**SHORT), str(path), resume=True)
+        out = run.run(make_config(**SHORT), str(path), resume=True)
         assert _bytes(path) == _bytes(undisturbed)
         wanted = "this run is finished already\n" if resumed else "4 lanes ("
         assert capsys.readouterr().out.startswith(wanted)
@@ -291,7 +276,7 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_results(
 
 def test_the_rows_of_a_finished_run_are_those_that_it_found(tmp_path, monkeypatch):
     monkeypatch.setattr(run, "_draw", lambda *args: None)
-    config = _config(sweep=("optimizer.decoder_learning_rate=1e30,1e-3",))
+    config = make_config(sweep=("optimizer.decoder_learning_rate=1e30,1e-3",))
     first = run.run(config, str(tmp_path))
     again = run.run(config, str(tmp_path), resume=True)
     assert again.rows == first.rows
@@ -300,7 +285,7 @@ def test_the_rows_of_a_finished_run_are_those_that_it_found(tmp_path, monkeypatc
 
 def test_with_resume_a_run_also_begins(tmp_path, monkeypatch, undisturbed):
     monkeypatch.setattr(run, "_draw", lambda *args: None)
-    run.run(_config(**SHORT), str(tmp_path / "new"), resume=True)
+    run.run(make_config(**SHORT), str(tmp_path / "new"), resume=True)
     assert _bytes(tmp_path / "new") == _bytes(undisturbed)
 
 
@@ -309,7 +294,7 @@ def test_a_finished_run_grows_to_the_results_of_a_longer_one(tmp_path, monkeypat
     monkeypatch.setattr(run, "_draw", lambda *args: None)
 
     def go(name, num_epochs, **kwargs):
-        config = _config(**{"train.num_epochs": num_epochs, "optimizer.schedule": "constant"})
+        config = make_config(**{"train.num_epochs": num_epochs, "optimizer.schedule": "constant"})
         return run.run(config, str(tmp_path / name), **kwargs).workdir
 
     longer = _bytes(go("longer", 8))
@@ -321,21 +306,21 @@ def test_a_config_that_changes_results_is_refused_and_changes_nothing(tmp_path, 
     monkeypatch.setattr(run, "_train", None)
     path = tmp_path / "run"
     with pytest.raises(TypeError):  # the run ends as it would train
-        run.run(_config(), str(path))
+        run.run(make_config(), str(path))
     before = (path / "config.json").read_bytes(), (path / "environment.json").read_bytes()
     with pytest.raises(config_lib.ConfigError, match="^seed: found 1, must be 0 as in the run"):
-        run.run(_config(seed=1), str(path), resume=True)
+        run.run(make_config(seed=1), str(path), resume=True)
     assert before == ((path / "config.json").read_bytes(), (path / "environment.json").read_bytes())
 
 
 def test_a_damaged_config_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(run, "_train", None)
     with pytest.raises(TypeError):
-        run.run(_config(), str(tmp_path))
+        run.run(make_config(), str(tmp_path))
     path = tmp_path / "config.json"
     path.write_text(path.read_text().replace("0.2", "0.3"))
     with pytest.raises(workdir.WorkdirError, match="config.json is damaged: its SHA-256"):
-        run.run(_config(), str(tmp_path), resume=True)
+        run.run(make_config(), str(tmp_path), resume=True)
 
 
 @pytest.mark.parametrize(("name", "told"), [("params.npz", "params.npz"), ("arrays.npz", "cell_")])
@@ -352,5 +337,5 @@ def test_a_disk_that_is_full_is_an_error_of_the_workdir(tmp_path, monkeypatch, n
     with monkeypatch.context() as patch:
         patch.setattr(results, "write_npz", full)
         with pytest.raises(workdir.WorkdirError, match=f"{told}.* can't be written: No space left"):
-            run.run(_config(), str(tmp_path))
-    assert run.run(_config(), str(tmp_path), resume=True).rows[0]["status"] == "ok"
+            run.run(make_config(), str(tmp_path))
+    assert run.run(make_config(), str(tmp_path), resume=True).rows[0]["status"] == "ok"
