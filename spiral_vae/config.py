@@ -233,8 +233,11 @@ def from_json(text: str) -> ConfigDict:
     Raises ConfigError if the text is damaged or breaks a rule.
     """
     try:
-        config = ConfigDict(json.loads(text, object_hook=_with_tuples))
-    except (AttributeError, TypeError, ValueError) as error:
+        fields = json.loads(text, object_hook=_with_tuples)
+        if not isinstance(fields, dict):
+            raise TypeError(f"found {fields!r}, must be an object")
+        config = ConfigDict(fields)
+    except (TypeError, ValueError) as error:
         raise ConfigError(f"the stored config can't be read: {error}") from error
     validate(config)
     empty = [path for path, value in _flatten(config).items() if value is None]

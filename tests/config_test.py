@@ -421,7 +421,7 @@ def _changed(**overrides):
         ("", "the stored config can't be read: "),
         (_changed()[:-2], "the stored config can't be read: "),
         ("[1]", "the stored config can't be read: "),
-        ("null", "seed: missing, must be "),
+        ("null", "the stored config can't be read: found None, must be an object"),
         (_changed(sweep=...), "sweep: missing, must be a tuple of strings"),
         (_changed(sweep=None), "sweep: found None, must be a tuple of strings"),
         (_changed(sweep="a=1"), "sweep: found 'a=1', must be a tuple of strings"),
