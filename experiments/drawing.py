@@ -189,15 +189,21 @@ def with_excess(rows: Rows, by: str, within: str | None = None) -> list[dict[str
 def intervals(rows: Rows, metrics: Sequence[str], by: str, facet: str | None = None) -> Figure:
     """Returns a row a facet and a panel a metric: median and 10-90 % over seeds for each way."""
     facets = list(dict.fromkeys(row[facet] if facet else None for row in rows))
-    ways = list(dict.fromkeys(row[by] for row in rows))
-    figure = plotting.new_figure(1.0 + len(facets) * (0.5 + 0.26 * len(ways)))
-    panels = figure.subplots(len(facets), len(metrics), squeeze=False, sharey=True, sharex="col")
-    for line, part in zip(panels, facets, strict=True):
+    parts = [[row for row in rows if not facet or row[facet] == part] for part in facets]
+    ways = [list(dict.fromkeys(row[by] for row in part)) for part in parts]
+    figure = plotting.new_figure(1.0 + sum(0.5 + 0.26 * len(own) for own in ways))
+    panels = figure.subplots(
+        len(facets),
+        len(metrics),
+        squeeze=False,
+        sharey="row",
+        sharex="col",
+        height_ratios=[len(own) for own in ways],
+    )
+    for line, name, part, names in zip(panels, facets, parts, ways, strict=True):
         for axes, metric in zip(line, metrics, strict=True):
-            for place, way in enumerate(ways):
-                own = [r for r in rows if r[by] == way and (not facet or r[facet] == part)]
-                if not own:  # not every facet has every way
-                    continue
+            for place, way in enumerate(names):
+                own = [row for row in part if row[by] == way]
                 low, median, high = band(np.asarray([r.get(metric, np.nan) for r in own], float))
                 if np.isfinite(median):
                     axes.plot(median, place, "o", color=MODEL)
@@ -219,10 +225,10 @@ def intervals(rows: Rows, metrics: Sequence[str], by: str, facet: str | None = N
                 else:
                     axes.set_xlim(low / 1.2, high * 1.5)
                     plotting.log_scale(axes, "x")
-        line[0].set_yticks(range(len(ways)), ways)
-        line[0].set_ylim(len(ways) - 0.5, -0.5)
+        line[0].set_yticks(range(len(names)), names)
+        line[0].set_ylim(len(names) - 0.5, -0.5)
         if facet:
-            line[0].set_title(str(part), loc="left")
+            line[0].set_title(str(name), loc="left")
     for axes, metric in zip(panels[-1], metrics, strict=True):
         axes.set_xlabel(LABELS[metric])
     return figure
