@@ -11,6 +11,7 @@ import functools
 import itertools
 import json
 import math
+import os
 import re
 import runpy
 import sys
@@ -368,7 +369,7 @@ def _default_source(args: Sequence[str]) -> str:
     if not given:
         raise ConfigError("--resume, --debug_nans: need the --workdir of the run")
     stored = Path(given[-1]) / "config.json"
-    if not stored.is_file():
+    if not os.path.isfile(stored):  # unlike Path.is_file it takes names that no file can have
         raise ConfigError(
             f"--workdir: there is no run in {given[-1]!r}; to begin one there give --config"
         )
@@ -380,7 +381,7 @@ def _load(source: str) -> Fields:
     path, *argument = source.split(":", 1)
     if not path:
         raise ConfigError(f"--config: found {source!r}, must be a file such as {DEFAULT}")
-    if not Path(path).is_file():
+    if not os.path.isfile(path):
         raise ConfigError(f"--config: there is no file {path!r}")
     try:
         get_config = runpy.run_path(path).get("get_config")

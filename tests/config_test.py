@@ -642,6 +642,8 @@ def test_the_config_is_locked(command_line):
         (["--debug_nans"], "--resume, --debug_nans: need the --workdir of the run"),
         (["--resume", "--workdir=none"], "no run in 'none'; to begin one there give --config"),
         (["--resume", "--workdir="], "no run in ''"),
+        (["--resume", "--workdir=" + 300 * "x"], "no run in 'xxx"),  # longer than a name can be
+        (["--config=" + 300 * "x"], "--config: "),
         (["--resume", "--workdir=damaged"], "the stored config can't be read"),
         (["--resume", "--workdir=run", "--config.sgima=1"], "did you mean likelihood.sigma?"),
         ([f"--config={ROOT}/configs/stored.py:none.json"], "FileNotFoundError"),
