@@ -21,6 +21,7 @@ import platform
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -180,13 +181,19 @@ def write_tensorboard(
       metrics: [lanes, rows] each.
       lanes: their numbers.
     """
-    try:
-        from tensorboardX import SummaryWriter
+    try:  # not SummaryWriter: its thread and exit handler would tell of a full disk once more
+        from tensorboardX import summary
+        from tensorboardX.event_file_writer import EventsWriter
+        from tensorboardX.proto.event_pb2 import Event
     except ImportError:
         return
     shutil.rmtree(folder, ignore_errors=True)  # it appends, and a resumed run writes all again
     for row, lane in enumerate(lanes[:TENSORBOARD_LANES]):
-        with SummaryWriter(str(folder / f"lane_{lane:04d}")) as writer:
-            for name, values in metrics.items():
-                for step in np.flatnonzero(np.isfinite(values[row])):
-                    writer.add_scalar(name, float(values[row, step]), int(epoch[step]))
+        place = folder / f"lane_{lane:04d}"
+        place.mkdir(parents=True)
+        writer = EventsWriter(str(place / "events"))
+        for name, values in metrics.items():
+            for i in np.flatnonzero(np.isfinite(values[row])):
+                value = summary.scalar(name, float(values[row, i]))
+                writer.write_event(Event(wall_time=time.time(), step=int(epoch[i]), summary=value))
+        writer.close()
