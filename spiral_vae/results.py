@@ -46,8 +46,10 @@ def partial(path: Path) -> Path:
 
 def write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     """Writes arrays by name, for `numpy.load`."""
+    content = io.BytesIO()  # some versions of numpy complain twice when a disk is full
+    np.savez(content, **arrays)
     with _whole(path) as file:
-        np.savez(file, **arrays)
+        file.write(content.getbuffer())
 
 
 def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
