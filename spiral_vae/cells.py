@@ -24,6 +24,8 @@ from spiral_vae.spiral import Data
 from spiral_vae.train import TERMS, Lane, Program, State, first_failure, init, train_chunk
 
 Probe = Callable[[networks.Params, Data, Lane], dict[str, jax.Array]]
+# One thread for each device, as every core is one, and vectors of the width that the core has.
+_CPU_OPTIONS = {"xla_cpu_multi_thread_eigen": False, "xla_cpu_prefer_vector_width": 512}
 NOT_FINITE = "not finite"  # how the status of a lane that broke down begins
 OnChunk = Callable[[int, dict[str, np.ndarray]], None]
 
@@ -178,9 +180,10 @@ def _compiled(program: Program, probe: Probe | None) -> _Functions:
         one = functools.partial(train_chunk, num_epochs=num_epochs, program=program)
         return jax.vmap(one)(state, data, lanes)
 
+    options = _CPU_OPTIONS if jax.default_backend() == "cpu" else None
     return _Functions(
         init=jax.jit(jax.vmap(functools.partial(init, program=program))),
-        chunk=jax.jit(train_cell, donate_argnums=0),
+        chunk=jax.jit(train_cell, donate_argnums=0, compiler_options=options),
         probe=probe and jax.jit(jax.vmap(probe)),
         failure=jax.jit(jax.vmap(functools.partial(first_failure, program=program))),
     )

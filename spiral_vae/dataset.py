@@ -1,6 +1,6 @@
 """The results of a workdir as one labelled xarray Dataset; needs the `sweep` extra."""
 
-import importlib.util
+import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,11 +60,12 @@ def _assembled(workdir: Path) -> "xarray.Dataset":
 
 def write(workdir: Path) -> None:
     """Writes results.nc into a workdir, if the `sweep` extra is installed."""
-    if not all(importlib.util.find_spec(name) for name in ("xarray", "h5netcdf", "h5py")):
-        return
-    partial = results.partial(workdir / NAME)
     try:
-        _assembled(workdir).to_netcdf(partial, engine="h5netcdf", invalid_netcdf=False)
-        partial.replace(workdir / NAME)
-    finally:
-        partial.unlink(missing_ok=True)
+        import h5netcdf
+        import xarray
+    except ImportError:
+        return
+    content = io.BytesIO()  # HDF5's library may end the process where a disk is full
+    with h5netcdf.File(content, "w") as file:
+        _assembled(workdir).dump_to_store(xarray.backends.H5NetCDFStore(file))
+    results.write_bytes(workdir / NAME, content.getbuffer())

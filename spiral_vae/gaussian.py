@@ -38,13 +38,13 @@ def log_prob(x: jax.Array, mean: jax.Array, logvar: jax.Array) -> jax.Array:
 
 
 def kl_to_standard(mean: jax.Array, logvar: jax.Array) -> jax.Array:
-    """Returns KL(N(mean, diag exp(logvar)) || N(0, I)) in nats, a scalar.
+    """Returns KL(N(mean, diag exp(logvar)) || N(0, I)) in nats, a scalar; [...] of many.
 
     Kingma & Welling 2014, appendix B: 1/2 sum(mean^2 + sigma^2 - 1 - log sigma^2). The last three
     terms are written with expm1: near the prior they cancel to less than a float's rounding.
 
     Args:
-      mean: [L].
-      logvar: log sigma^2, [L].
+      mean: [L], or [L, ...] of many examples.
+      logvar: log sigma^2, of the same shape.
     """
-    return 0.5 * jnp.sum(mean**2 + jnp.expm1(logvar) - logvar)
+    return 0.5 * jnp.sum(mean**2 + jnp.expm1(logvar) - logvar, axis=0)

@@ -35,8 +35,13 @@ TENSORBOARD_LANES = 8  # the first ones; a sweep of hundreds would take longer t
 
 def write_text(path: Path, text: str) -> None:
     """Writes a text file."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, content: bytes | memoryview) -> None:
+    """Writes a file."""
     with _whole(path) as file:
-        file.write(text.encode())
+        file.write(content)
 
 
 def partial(path: Path) -> Path:
@@ -48,8 +53,7 @@ def write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     """Writes arrays by name, for `numpy.load`."""
     content = io.BytesIO()  # some versions of numpy complain twice when a disk is full
     np.savez(content, **arrays)
-    with _whole(path) as file:
-        file.write(content.getbuffer())
+    write_bytes(path, content.getbuffer())
 
 
 def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:

@@ -24,6 +24,7 @@ METRICS = ("loss", "reconstruction", "kl")  # of the training, means over the po
 TERMS = ("sigma", "reconstruction", "kl", "loss", "gradient", "params")
 _ADAM = optax.scale_by_adam()  # the learning rates are numbers of a lane, applied in `train_step`
 _MAX_AFFINE = 46_000  # its square is below 2^31
+_DRAWN_AT_ONCE = 2_000  # numbers of noise: few calls, and a cell's inputs in a core's cache
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -138,10 +139,10 @@ def epoch_order(key: jax.Array, num_points: int) -> jax.Array:
     if num_points > _MAX_AFFINE:  # a * i would overflow 32 bits; and here the sort is a small part
         return jax.random.permutation(key, num_points)
     coprime = np.flatnonzero(np.gcd(np.arange(num_points + 1), num_points) == 1)
-    key_a, key_b = jax.random.split(key)
-    a = jax.random.choice(key_a, jnp.asarray(coprime, jnp.int32))
-    b = jax.random.randint(key_b, (), 0, num_points)
-    return (a * jnp.arange(num_points) + b) % num_points
+    # The remainder favours some numbers by one part in 10^5 at most.
+    a, b = jax.random.bits(key, (2,)) % np.asarray([len(coprime), num_points], np.uint32)
+    order = jnp.asarray(coprime, jnp.uint32)[a] * jnp.arange(num_points, dtype=jnp.uint32) + b
+    return (order % num_points).astype(jnp.int32)
 
 
 @jax.tree_util.register_dataclass
@@ -149,8 +150,8 @@ def epoch_order(key: jax.Array, num_points: int) -> jax.Array:
 class Batch:
     """The input of a step; of all steps of an epoch when every leaf has a leading axis."""
 
-    x: jax.Array  # [B, 2]
-    eps: jax.Array  # standard normal noise, [B, K, L]
+    x: jax.Array  # [2, B]
+    eps: jax.Array  # standard normal noise, [L, K, B]
     weight: jax.Array  # 1 for a point and 0 for padding, [B]
     share: jax.Array  # of the data that these points are
     epoch: jax.Array  # epochs done, as a real number
@@ -158,20 +159,27 @@ class Batch:
     beta: jax.Array  # weight of the KL
 
 
-def batches(state: State, data: Data, lane: Lane, program: Program) -> Batch:
+def batches(epoch: jax.Array, key: jax.Array, data: Data, lane: Lane, program: Program) -> Batch:
     """Returns the steps of an epoch; every point is used once.
 
     Where batch_size does not divide num_points the last batch is smaller.
+
+    Args:
+      epoch: epochs done before.
+      key: of the run; not consumed, the epoch's key is folded from it.
+      data: of the run.
+      lane: its numbers.
+      program: its shapes.
     """
-    key_order, key_eps = jax.random.split(jax.random.fold_in(state.key, state.epoch))
+    key_order, key_eps = jax.random.split(jax.random.fold_in(key, epoch))
     n, size, steps = program.num_points, program.batch_size, program.steps_per_epoch
     x = data.x[epoch_order(key_order, n)] if program.shuffle else data.x
     weight = (jnp.arange(steps * size) < n).astype(x.dtype).reshape(steps, size)
-    shape = (steps, size, program.num_samples, program.vae.encoder.latent_dim)
-    epoch = state.epoch + jnp.arange(steps) / steps
+    shape = (steps, program.vae.encoder.latent_dim, program.num_samples, size)
+    epoch = epoch + jnp.arange(steps) / steps
     progress = epoch / program.num_epochs
     return Batch(
-        x=jnp.pad(x, ((0, steps * size - n), (0, 0))).reshape(steps, size, 2),
+        x=jnp.swapaxes(jnp.pad(x, ((0, steps * size - n), (0, 0))).reshape(steps, size, 2), 1, 2),
         eps=jax.random.normal(key_eps, shape),
         weight=weight,
         share=jnp.sum(weight, axis=1) / n,
@@ -200,44 +208,34 @@ def loss_fn(
     likelihood, kind = lane.likelihood, program.objective
 
     def mean(values: jax.Array) -> jax.Array:
-        return jnp.tensordot(batch.weight / jnp.sum(batch.weight), values, axes=1)
+        return values @ (batch.weight / jnp.sum(batch.weight))
 
     def log_probs(function: Callable, carried: Values, heads: Heads) -> jax.Array:
-        """Returns function, a log p(x|z), of all samples, [B, K]."""
-        of_point = jax.vmap(function, in_axes=(None, None, 0))
-        return jax.vmap(of_point, in_axes=(None, 0, 0))(
-            params["likelihood"] | carried, batch.x, heads
-        )
+        """Returns function, a log p(x|z), of all samples, [K, B]."""
+        of_point = jax.vmap(function, in_axes=(None, None, -1))
+        of_points = jax.vmap(of_point, in_axes=(None, -1, -1), out_axes=-1)
+        return of_points(params["likelihood"] | carried, batch.x, heads)
 
     def weights(carried: Values) -> jax.Array:
         log_prob = log_probs(likelihood.log_prob, carried, draws.heads)
-        found = jax.vmap(objectives.weights, in_axes=(0, 0, None, None))(
-            draws, log_prob, batch.beta, kind
-        )
-        return jax.lax.stop_gradient(found)
+        return jax.lax.stop_gradient(objectives.weights(draws, log_prob, batch.beta, kind))
 
     separate = likelihood.decoder_log_prob is not None  # the decoder has a loss of its own
     bound_params = params
     if separate:
         bound_params = params | {"decoder": jax.lax.stop_gradient(params["decoder"])}
-    draws = jax.vmap(objectives.draw, in_axes=(None, 0, 0, None))(
-        bound_params, batch.x, batch.eps, program.vae
-    )
+    draws = objectives.draw(bound_params, batch.x, batch.eps, program.vae)
     residual = jax.lax.stop_gradient(batch.x[:, None] - draws.heads["mean"])
-    moment = jnp.einsum("bk,bki,bkj->bij", weights(carried), residual, residual)
+    moment = jnp.einsum("kb,ikb,jkb->ijb", weights(carried), residual, residual)
     carried = likelihood.update(carried, mean(moment), batch.share, batch.progress)
 
     log_prob = log_probs(likelihood.log_prob, carried, draws.heads)
-    terms = jax.vmap(objectives.terms, in_axes=(0, 0, None, None))(
-        draws, log_prob, batch.beta, kind
-    )
-    terms = jax.tree.map(mean, terms)
+    terms = jax.tree.map(mean, objectives.terms(draws, log_prob, batch.beta, kind))
     loss = terms.loss
     if separate:
-        decode = jax.vmap(jax.vmap(program.vae.decode, in_axes=(None, 0)), in_axes=(None, 0))
-        heads = decode(params, jax.lax.stop_gradient(draws.z))
+        heads = program.vae.decode(params, jax.lax.stop_gradient(draws.z))
         own = log_probs(likelihood.decoder_log_prob, carried, heads)
-        loss = loss - mean(jnp.sum(weights(carried) * own, axis=1))
+        loss = loss - mean(jnp.sum(weights(carried) * own, axis=0))
     return loss, (terms, carried)
 
 
@@ -278,14 +276,12 @@ def train_step(
 
 
 def train_epoch(
-    state: State, data: Data, lane: Lane, program: Program
+    state: State, inputs: Batch, lane: Lane, program: Program
 ) -> tuple[State, dict[str, jax.Array]]:
     """Returns the state after one pass over the points, and the epoch's mean loss and terms."""
     step = functools.partial(train_step, lane=lane, program=program)
     carry = (state.params, state.opt_state, state.carried)
-    (params, opt_state, carried), metrics = jax.lax.scan(
-        step, carry, batches(state, data, lane, program), unroll=2
-    )
+    (params, opt_state, carried), metrics = jax.lax.scan(step, carry, inputs, unroll=2)
     state = dataclasses.replace(
         state,
         epoch=state.epoch + 1,
@@ -306,13 +302,26 @@ def train_chunk(
     and so it will from every further call.
     """
 
-    def body(_, carry):
-        state, total = carry
-        state, metrics = train_epoch(state, data, lane, program)
-        return state, jax.tree.map(jnp.add, total, metrics)
+    drawn = program.num_points * program.num_samples * program.vae.encoder.latent_dim
+    size = max(1, _DRAWN_AT_ONCE // drawn)
+
+    def block(i, carry):
+        """Trains for up to `size` epochs, whose inputs are drawn at once: many calls cost more."""
+        epochs = carry[0].epoch + jnp.arange(size)
+        inputs = jax.vmap(functools.partial(batches, program=program), (0, None, None, None))(
+            epochs, state.key, data, lane
+        )
+
+        def body(j, carry):
+            state, total = carry
+            own = jax.tree.map(lambda leaf: leaf[j], inputs)
+            state, metrics = train_epoch(state, own, lane, program)
+            return state, jax.tree.map(jnp.add, total, metrics)
+
+        return jax.lax.fori_loop(0, jnp.minimum(size, num_epochs - i * size), body, carry)
 
     zeros = {name: jnp.zeros(()) for name in METRICS}
-    new, total = jax.lax.fori_loop(0, num_epochs, body, (state, zeros))
+    new, total = jax.lax.fori_loop(0, -(-num_epochs // size), block, (state, zeros))
     sound = _finite((total, new))
     state = jax.tree.map(lambda new, old: jnp.where(sound, new, old), new, state)
     return state, jax.tree.map(lambda value: value / num_epochs, total)
@@ -340,7 +349,9 @@ def first_failure(
         return carry, jnp.stack([~_finite(parts[term]) for term in TERMS])
 
     carry = (state.params, state.opt_state, state.carried)
-    _, broken = jax.lax.scan(step, carry, batches(state, data, lane, program))  # [steps, terms]
+    _, broken = jax.lax.scan(
+        step, carry, batches(state.epoch, state.key, data, lane, program)
+    )  # [steps, terms]
     first = jnp.argmax(broken)  # of the flattened array: steps before terms
     before = state.epoch * program.steps_per_epoch
     return before + first // len(TERMS) + 1, first % len(TERMS)

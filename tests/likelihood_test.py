@@ -40,11 +40,13 @@ class Linear:
 
     def encode(self, params, x):
         own = params["encoder"]
-        return own["v"] @ x + own["c"], own["logvar"]
+        mean = own["v"] @ x + own["c"][:, None]
+        return mean, jnp.broadcast_to(own["logvar"][:, None], mean.shape)
 
     def decode(self, params, z):
-        mean = params["decoder"]["w"] @ z + params["decoder"]["b"]
-        return {"mean": mean, "logvar": jnp.zeros(2)}  # the latter for `warmup` alone
+        own = params["decoder"]
+        mean = jnp.tensordot(own["w"], z, axes=1) + own["b"][:, None, None]
+        return {"mean": mean, "logvar": jnp.zeros_like(mean)}  # the latter for `warmup` alone
 
 
 def _data(num=40):
@@ -75,7 +77,7 @@ def _fit_compiled(rate):
     program = _program()
     x = _data()
     # Noise of +-1 is a rule that is exact for a quadratic log-likelihood: nothing is random.
-    eps = jnp.broadcast_to(jnp.array([[1.0], [-1.0]]), (len(x), 2, 1))
+    eps = jnp.broadcast_to(jnp.array([[1.0], [-1.0]]), (1, 2, len(x)))
 
     def fit(likelihood):
         lane = train.Lane(
@@ -103,7 +105,7 @@ def _fit_compiled(rate):
         def step(carry, index):
             progress = index / NUM_STEPS
             batch = train.Batch(
-                x=x,
+                x=x.T,
                 eps=eps,
                 weight=jnp.ones(len(x)),
                 share=jnp.ones(()),

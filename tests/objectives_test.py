@@ -1,5 +1,7 @@
 """The bounds of a linear model, where all is known in closed form (probabilistic PCA)."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -21,7 +23,15 @@ class Linear:
         return encoder["V"] @ x + encoder["c"], encoder["logvar"]
 
     def decode(self, params, z):
-        return {"mean": params["decoder"]["W"] @ z + params["decoder"]["b"]}
+        b = params["decoder"]["b"]
+        return {"mean": params["decoder"]["W"] @ z + b.reshape(2, *[1] * (z.ndim - 1))}
+
+
+def _vae():
+    return networks.VAE(
+        networks.Encoder(hidden_dim=3, hidden_layers=1),
+        networks.Decoder(hidden_dim=3, hidden_layers=1),
+    )
 
 
 def _params(latent_dim):
@@ -63,7 +73,7 @@ def _draw(params, eps, vae=None):
     """The samples for X and the log-likelihood of each."""
     x = jnp.asarray(X, eps.dtype)
     draws = objectives.draw(params, x, eps, vae or Linear())
-    log_prob = jax.vmap(Fixed(sigma=SIGMA).log_prob, in_axes=(None, None, 0))({}, x, draws.heads)
+    log_prob = jax.vmap(Fixed(sigma=SIGMA).log_prob, in_axes=(None, None, -1))({}, x, draws.heads)
     return draws, log_prob
 
 
@@ -74,7 +84,7 @@ def _elbo(params, eps):
 def _corners(latent_dim):
     """Noise of +-1 in each dimension: a rule that is exact for the quadratic log-likelihood."""
     axes = np.meshgrid(*[[-1.0, 1.0]] * latent_dim)
-    return jnp.asarray(np.stack(axes, axis=-1).reshape(-1, latent_dim))
+    return jnp.asarray(np.stack(axes).reshape(latent_dim, -1))
 
 
 @pytest.mark.parametrize("latent_dim", [1, 2])
@@ -99,7 +109,7 @@ def test_terms_and_gradients_of_a_linear_model_are_the_closed_form(latent_dim):
 def test_random_samples_give_the_closed_form_within_their_error(latent_dim):
     num = 20_000
     params = _params(latent_dim)
-    eps = jax.random.normal(jax.random.key(0), (num, 1, latent_dim))
+    eps = jax.random.normal(jax.random.key(0), (num, latent_dim, 1))
     exact, _ = _exact(params, X)
 
     def reconstruction(params, eps):
@@ -133,31 +143,45 @@ def test_the_posterior_gives_the_evidence_and_a_stationary_encoder():
 def test_samples_are_averaged():
     """One call with five samples is the mean of five calls, and the KL doesn't see them."""
     params = _params(1)
-    eps = jax.random.normal(jax.random.key(1), (5, 1))
+    eps = jax.random.normal(jax.random.key(1), (1, 5))
     together = _elbo(params, eps)
-    singles = [_elbo(params, row[None]) for row in eps]
+    singles = [_elbo(params, column[:, None]) for column in eps.T]
     mean = np.mean([single.reconstruction for single in singles])
     assert float(together.reconstruction) == pytest.approx(mean, rel=1e-6)
     assert all(together.kl == single.kl for single in singles)
 
 
+@pytest.mark.parametrize("kind", objectives.KINDS)
+def test_many_points_along_the_last_axis_are_as_many_single_ones(kind):
+    vae = _vae()
+    params = vae.init(jax.random.key(0))
+    rng = np.random.default_rng(0)
+    x, eps = rng.normal(size=(2, 5)).astype("f"), rng.normal(size=(1, 3, 5)).astype("f")
+
+    def found(x, eps):
+        draws = objectives.draw(params, x, eps, vae)
+        log_prob = -jnp.sum((x[:, None] - draws.heads["mean"]) ** 2, axis=0)
+        terms = objectives.terms(draws, log_prob, 0.7, kind)
+        return draws, terms, objectives.weights(draws, log_prob, 0.7, kind)
+
+    singles = [found(x[:, i], eps[..., i]) for i in range(5)]
+    stacked = jax.tree.map(lambda *leaves: np.stack(leaves, axis=-1), *singles)
+    close = functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6)  # float32
+    jax.tree.map(close, found(x, eps), stacked)
+
+
 @pytest.mark.parametrize("beta", [0.0, 0.5, 1.0, 4.0])
 def test_loss_weights_the_kl_and_the_elbo_does_not(beta):
     draws = objectives.Draws(z=None, heads=None, log_ratio=None, kl=jnp.array([0.25, 1.0]))
-    log_prob = jnp.array([[-2.0], [-3.0]])
-    of_points = jax.vmap(objectives.terms, in_axes=(0, 0, None, None))
-    terms = of_points(draws, log_prob, beta, "elbo")
+    terms = objectives.terms(draws, jnp.array([[-2.0, -3.0]]), beta, "elbo")
     np.testing.assert_array_equal(terms.loss, [2 + 0.25 * beta, 3 + beta])
     np.testing.assert_array_equal(terms.elbo, [-2.25, -4])
 
 
 def test_gradients_of_the_real_networks_reach_every_parameter():
-    vae = networks.VAE(
-        networks.Encoder(hidden_dim=3, hidden_layers=1),
-        networks.Decoder(hidden_dim=3, hidden_layers=1),
-    )
+    vae = _vae()
     params = vae.init(jax.random.key(0))
-    eps = jnp.array([[0.7], [-1.1]])
+    eps = jnp.array([[0.7, -1.1]])
 
     def loss(params, kind):
         return objectives.terms(*_draw(params, eps, vae), 1.0, kind).loss
@@ -174,16 +198,16 @@ def test_gradients_of_the_real_networks_reach_every_parameter():
 def test_iwae_is_the_log_of_the_mean_weight(beta):
     with jax.enable_x64(True):
         params = _params(2)
-        eps = np.random.default_rng(2).normal(size=(7, 2))
+        eps = np.random.default_rng(2).normal(size=(2, 7))
         draws, log_prob = _draw(params, jnp.asarray(eps))
         found = objectives.terms(draws, log_prob, beta, "iwae")
         mean, logvar = Linear().encode(params, X)
-        z = mean + np.exp(0.5 * logvar) * eps
+        z = mean + np.exp(0.5 * logvar) * eps.T
         log_q = stats.norm(mean, np.exp(0.5 * logvar)).logpdf(z).sum(axis=1)
         log_ratio = stats.norm.logpdf(z).sum(axis=1) - log_q
         decoded = z @ params["decoder"]["W"].T + params["decoder"]["b"]
         log_likelihood = stats.norm(decoded, SIGMA).logpdf(X).sum(axis=1)
-        np.testing.assert_allclose(draws.z, z, rtol=1e-12)
+        np.testing.assert_allclose(draws.z, z.T, rtol=1e-12)
         np.testing.assert_allclose(draws.log_ratio, log_ratio, rtol=1e-11)
         expected = -np.log(np.mean(np.exp(log_likelihood + beta * log_ratio)))
         assert float(found.loss) == pytest.approx(expected, rel=1e-12)
@@ -196,14 +220,14 @@ def test_iwae_under_the_posterior_is_the_evidence_for_any_noise():
     with jax.enable_x64(True):
         params, evidence = _posterior(_params(1))
         for num in (1, 5):
-            eps = jax.random.normal(jax.random.key(num), (num, 1))
+            eps = jax.random.normal(jax.random.key(num), (1, num))
             found = objectives.terms(*_draw(params, eps), 1.0, "iwae")
             assert float(found.loss) == pytest.approx(-evidence, rel=1e-12)
 
 
 @pytest.mark.parametrize("kind", objectives.KINDS)
 def test_weights_are_the_gradient_of_the_loss_by_the_log_likelihoods(kind):
-    draws, log_prob = _draw(_params(1), jax.random.normal(jax.random.key(3), (6, 1)))
+    draws, log_prob = _draw(_params(1), jax.random.normal(jax.random.key(3), (1, 6)))
     found = objectives.weights(draws, log_prob, 0.7, kind)
     grad = jax.grad(lambda value: objectives.terms(draws, value, 0.7, kind).loss)(log_prob)
     np.testing.assert_allclose(found, -grad, rtol=1e-5, atol=1e-7)

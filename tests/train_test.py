@@ -202,7 +202,7 @@ def test_noise_and_order_change_from_epoch_to_epoch():
 
 def _batch(x, eps, weight=None):
     """One step on these points, at full weight of the KL."""
-    weight = np.ones(len(x), "f") if weight is None else weight
+    weight = np.ones(x.shape[1], "f") if weight is None else weight
     zero, one = np.float32(0), np.float32(1)
     return train.Batch(x, eps, weight, share=one, epoch=zero, progress=zero, beta=one)
 
@@ -219,10 +219,10 @@ def test_a_padded_batch_has_the_gradient_of_its_points_alone(kind):
     params = VAE.init(jax.random.key(0)) | {"likelihood": own}
     program = dataclasses.replace(PROGRAM, objective=kind)
     rng = np.random.default_rng(0)
-    x, eps = rng.normal(size=(4, 2)).astype("f"), rng.normal(size=(4, 3, 1)).astype("f")
+    x, eps = rng.normal(size=(2, 4)).astype("f"), rng.normal(size=(1, 3, 4)).astype("f")
     whole = _batch(x, eps, np.array([1.0, 1, 0, 0], "f"))
     padded, aux = _GRAD(params, carried, whole, lane, program)
-    alone, own = _GRAD(params, carried, _batch(x[:2], eps[:2]), lane, program)
+    alone, own = _GRAD(params, carried, _batch(x[:, :2], eps[..., :2]), lane, program)
     # the same sums in float32, gradients of some tens at this sigma
     close = functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-5)
     jax.tree.map(close, padded, alone)
@@ -234,7 +234,7 @@ def test_a_decoder_with_its_own_loss_leaves_the_encoder_on_the_bound(kind):
     """beta_nll: nothing changes at an exponent of 0, at 1 the decoder's gradients alone do."""
     program = dataclasses.replace(PROGRAM, vae=UNEVEN_VAE, objective=kind)
     rng = np.random.default_rng(1)
-    x, eps = rng.normal(size=(4, 2)).astype("f"), rng.normal(size=(4, 3, 1)).astype("f")
+    x, eps = rng.normal(size=(2, 4)).astype("f"), rng.normal(size=(1, 3, 4)).astype("f")
     params = UNEVEN_VAE.init(jax.random.key(0)) | {"likelihood": {}}
 
     def gradients(stabiliser, exponent):
@@ -260,13 +260,13 @@ def test_closed_form_is_the_mean_residual_of_an_epoch_with_a_padded_batch():
     start, data, state, _ = _run(lane, 1, PROGRAM)
     expected = []
     for epoch in range(2):
-        state_then = dataclasses.replace(start, epoch=jnp.int32(epoch))
-        batch = train.batches(state_then, data, lane, PROGRAM)
+        batch = train.batches(jnp.int32(epoch), start.key, data, lane, PROGRAM)
         keep = np.asarray(batch.weight).ravel() > 0
-        x, eps = (np.asarray(v).reshape(12, -1)[keep] for v in (batch.x, batch.eps))
-        mean, logvar = jax.vmap(VAE.encode, in_axes=(None, 0))(start.params, x)
+        x, eps = (np.moveaxis(np.asarray(v), 0, -2) for v in (batch.x, batch.eps[:, :, 0]))
+        x, eps = (v.reshape(len(v), -1)[:, keep] for v in (x, eps))
+        mean, logvar = VAE.encode(start.params, x)
         z = np.asarray(mean) + np.exp(0.5 * np.asarray(logvar)) * eps
-        decoded = jax.vmap(VAE.decode, in_axes=(None, 0))(start.params, z)["mean"]
+        decoded = VAE.decode(start.params, z)["mean"]
         expected.append(np.sqrt(np.mean((x - np.asarray(decoded)) ** 2)))
     assert float(state.carried["scale"]) == pytest.approx(expected[0], rel=1e-5)
     # The second epoch by a chunk of its own, from the state of the first, and in one chunk of two.
@@ -305,10 +305,10 @@ def test_the_first_step_is_the_learning_rate_against_the_gradient():
     @jax.jit
     @functools.partial(jax.vmap, in_axes=0)
     def gradients(eps):
-        batch = _batch(data.x, eps)
+        batch = _batch(data.x.T, eps)
         return jax.grad(train.loss_fn, has_aux=True)(start.params, {}, batch, lane, ONE_STEP)[0]
 
-    grads = gradients(jax.random.normal(jax.random.key(9), (1_000, 8, 1, 1)))
+    grads = gradients(jax.random.normal(jax.random.key(9), (1_000, 1, 1, 8)))
     certain = 0
     for name, rate in rates.items():
 
