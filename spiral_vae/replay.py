@@ -60,7 +60,7 @@ def _again(
     number: int, state: train.State, data: train.Data, lane: train.Lane, program: train.Program
 ) -> Failure:
     step, term = train.first_failure(state, data, lane, program)
-    steps = train.batches(state, data, lane, program)
+    steps = train.batches(state.epoch, state.key, data, lane, program)
     one = functools.partial(train.train_step, lane=lane, program=program)
     bad = int(step - 1) % program.steps_per_epoch
     carry = (state.params, state.opt_state, state.carried)

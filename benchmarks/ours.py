@@ -1,0 +1,38 @@
+"""This project's training, by its own config."""
+
+from collections.abc import Callable
+
+import jax
+import numpy as np
+
+from configs import base
+from spiral_vae import cells, sweep
+from spiral_vae import config as config_lib
+
+
+def make(*, seeds: int, num_points: int, hidden: int, cores: int) -> Callable[[int], float]:
+    """Returns a function that trains all seeds from the start and returns the last mean loss."""
+    devices = jax.local_devices()[:cores]
+    config = base.get_config()
+    config.num_seeds, config.data.num_points = seeds, num_points
+    config.model.encoder.hidden_dim = config.model.decoder.hidden_dim = hidden
+    config.evaluate.every = 0.0
+
+    def train(epochs: int) -> float:
+        config.train.num_epochs = epochs
+        config.train.log_every = min(epochs, base.get_config().train.log_every)
+        _, rows = config_lib.expand(config, [])
+        (group,) = sweep.groups(config, rows)
+        found = cells.train(
+            group.lanes,
+            group.program,
+            cell_width=config.cell_width,
+            log_every=config.train.log_every,
+            probe=None,
+            probe_every=0,
+            on_chunk=lambda num_epochs, metrics: None,
+            devices=devices,
+        )
+        return float(np.mean(found.metrics["loss"][:, -1]))
+
+    return train
