@@ -12,7 +12,7 @@ from jax.scipy.special import logsumexp
 
 from spiral_vae import gaussian, networks, spiral
 from spiral_vae.likelihood import Likelihood
-from spiral_vae.observation import Observation
+from spiral_vae.observation import Observation, log_kernel, whiten
 from spiral_vae.spiral import Data, Spiral
 
 _T_NODES, _NOISE_NODES, _Z_NODES, _Q_NODES = 48, 4, 257, 16
@@ -61,7 +61,7 @@ def _against_truth(
     log_prior_z = -0.5 * (z**2 + gaussian.LOG_2PI) + jnp.log(z[1] - z[0])
 
     def observe(z: jax.Array) -> Observation:
-        return likelihood.observation(params["likelihood"], vae.decode(params, z))
+        return likelihood.observation(params["likelihood"], vae.decode(params, z)).full()
 
     model = jax.vmap(observe)(z[:, None])
     eps, eps_weight = _hermite(_Q_NODES)
@@ -83,8 +83,17 @@ def _against_truth(
 
 
 def _log_probs(observation: Observation, x: jax.Array) -> jax.Array:
-    """Returns log p(x|z) of K observations, [K], for one x [D]."""
-    return jax.vmap(lambda one: one.log_prob(x))(observation)
+    """Returns log p(x|z) of K full observations, [K], for one x [D].
+
+    As `Observation.log_prob` for each, with the K along the last axis: several times faster on CPU.
+    """
+    mean, scale, dof = (
+        None if leaf is None else jnp.moveaxis(leaf, 0, -1)
+        for leaf in (observation.mean, observation.scale, observation.dof)
+    )
+    y = whiten(x[:, None] - mean, scale)
+    log_scale = jnp.log(jnp.stack([scale[i, i] for i in range(len(x))]))
+    return jnp.sum(log_kernel(y, dof) - log_scale, axis=0)
 
 
 def _t_nodes(spec: Spiral) -> tuple[jax.Array, jax.Array]:
