@@ -18,7 +18,7 @@ soak:
 	$(PYTHON) -m soak
 
 benchmarks:
-	$(PYTHON) -m benchmarks.evaluation
+	$(PYTHON) -m benchmarks
 
 experiments:
 	set -e; for name in $(EXPERIMENTS); do \

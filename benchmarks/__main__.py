@@ -1,6 +1,6 @@
 """Speed and memory, each figure as a ratio to another one of the same run.
 
-    python -m benchmarks [--only=basic,seeds,shapes,commands] [--turns=5] [--folder=docs/results]
+    python -m benchmarks [--only=basic,seeds,shapes,commands] [--turns=3] [--folder=docs/results]
 
 Needs a C compiler and PyTorch (requirements-benchmarks.txt). Writes the tables as speed.md and
 speed.csv. A quarter of an hour on two cores.
@@ -43,7 +43,6 @@ def basic(turns: int) -> Table:
             Contestant("spiral_vae", "ours.make", seeds=64),
         ],
         turns,
-        seconds=1.0,
     )
     limit, post = found[0], found[2]
     rows = [
@@ -66,7 +65,7 @@ def seeds(turns: int) -> Table:
     found = race(
         [Contestant("spiral_vae", "ours.make", seeds=number) for number in (64, 1, 8, 512, 4096)],
         turns,
-        seconds=2.0,
+        epochs=1_000,
     )
     rows = [
         {
@@ -81,11 +80,11 @@ def seeds(turns: int) -> Table:
 
 
 def shapes(turns: int) -> Table:
-    """More points and wider networks, 8 seeds: beside the C kernel and the plain layout."""
+    """More points and wider networks, 16 seeds: beside the C kernel and the plain layout."""
     rows = []
     sizes = [(200, 32), (2_000, 32), (20_000, 32), (200_000, 32), (200, 128), (200, 512)]
     for num_points, hidden in sizes:
-        shape = {"seeds": 8, "num_points": num_points, "hidden": hidden}
+        shape = {"seeds": 16, "num_points": num_points, "hidden": hidden}
         ours, plain, limit = race(
             [
                 Contestant("spiral_vae", "ours.make", **shape),
@@ -93,7 +92,7 @@ def shapes(turns: int) -> Table:
                 Contestant("C kernel", "kernel.make", **shape),
             ],
             turns,
-            seconds=1.0,
+            seconds=4.0 if num_points > 2_000 else 1.0,
         )
         steps = num_points // 100
         rows.append(
@@ -106,7 +105,7 @@ def shapes(turns: int) -> Table:
                 "peak memory, MiB": f"{ours.peak:.0f}",
             }
         )
-    return "Shapes (8 seeds, batches of 100)", rows
+    return "Shapes (16 seeds, batches of 100)", rows
 
 
 def whole(turns: int) -> Table:
@@ -142,7 +141,7 @@ PARTS: dict[str, Callable[[int], Table]] = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", default=",".join(PARTS), help="parts, all by default")
-    parser.add_argument("--turns", type=int, default=5, help="of each contestant [5]")
+    parser.add_argument("--turns", type=int, default=3, help="of each contestant [3]")
     parser.add_argument("--folder", type=Path, default=Path("docs/results"), help="of the tables")
     flags = parser.parse_args()
     names = flags.only.split(",")

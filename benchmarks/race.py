@@ -41,16 +41,19 @@ class Time:
         return statistics.median(a / b for a, b in zip(self.epoch, other.epoch, strict=True))
 
 
-def race(contestants: Sequence[Contestant], turns: int, seconds: float) -> list[Time]:
+def race(
+    contestants: Sequence[Contestant], turns: int, *, seconds: float = 1.0, epochs: int = 0
+) -> list[Time]:
     """Returns the times of all contestants.
 
     Args:
       contestants: who takes part.
       turns: how often each trains.
-      seconds: about how long a turn takes.
+      seconds: about how long a turn takes, where the number of epochs isn't given.
+      epochs: of a turn.
     """
     workers = [Worker(contestant) for contestant in contestants]
-    starts = [worker.warm_up(seconds) for worker in workers]
+    starts = [worker.warm_up(seconds, epochs) for worker in workers]
     answers = [[worker.train() for worker in workers] for _ in range(turns)]
     found = []
     for i, worker in enumerate(workers):
@@ -80,9 +83,13 @@ class Worker:
         print(self.epochs, file=self._process.stdin, flush=True)
         return tuple(json.loads(self._process.stdout.readline()))
 
-    def warm_up(self, seconds: float) -> tuple[float, float]:
+    def warm_up(self, seconds: float, epochs: int) -> tuple[float, float]:
         """Sets how many epochs a turn has; returns what the first ones took and their loss."""
         first, loss, _ = self.train()
+        if epochs:
+            self.epochs = epochs
+            self.train()
+            return first, loss
         self.epochs = max(1, self.epochs // 10)
         self.train()  # another number of epochs may compile again
         took, _, _ = self.train()

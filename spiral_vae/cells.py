@@ -7,6 +7,7 @@ on wherever it is loaded.
 """
 
 import concurrent.futures
+import contextlib
 import dataclasses
 import functools
 import itertools
@@ -24,8 +25,13 @@ from spiral_vae.spiral import Data
 from spiral_vae.train import TERMS, Lane, Program, State, first_failure, init, train_chunk
 
 Probe = Callable[[networks.Params, Data, Lane], dict[str, jax.Array]]
-# One thread for each device, as every core is one, and vectors of the width that the core has.
-_CPU_OPTIONS = {"xla_cpu_multi_thread_eigen": False, "xla_cpu_prefer_vector_width": 512}
+# Every core is a device, so its program has one thread, does one thing after the other (1), and has
+# vectors as wide as the core's.
+_CPU_OPTIONS = {
+    "xla_cpu_multi_thread_eigen": False,
+    "xla_cpu_scheduler_type": 1,
+    "xla_cpu_prefer_vector_width": 512,
+}
 NOT_FINITE = "not finite"  # how the status of a lane that broke down begins
 OnChunk = Callable[[int, dict[str, np.ndarray]], None]
 
@@ -180,13 +186,23 @@ def _compiled(program: Program, probe: Probe | None) -> _Functions:
         one = functools.partial(train_chunk, num_epochs=num_epochs, program=program)
         return jax.vmap(one)(state, data, lanes)
 
-    options = _CPU_OPTIONS if jax.default_backend() == "cpu" else None
     return _Functions(
         init=jax.jit(jax.vmap(functools.partial(init, program=program))),
-        chunk=jax.jit(train_cell, donate_argnums=0, compiler_options=options),
+        chunk=jax.jit(train_cell, donate_argnums=0, compiler_options=_compiler_options()),
         probe=probe and jax.jit(jax.vmap(probe)),
         failure=jax.jit(jax.vmap(functools.partial(first_failure, program=program))),
     )
+
+
+@functools.cache
+def _compiler_options() -> dict[str, Any]:
+    """Returns those of the options for this kind of device that this version of XLA knows."""
+    known = {}
+    for name, value in _CPU_OPTIONS.items() if jax.default_backend() == "cpu" else ():
+        with contextlib.suppress(jax.errors.JaxRuntimeError):
+            jax.jit(lambda: 0, compiler_options={name: value})()
+            known[name] = value
+    return known
 
 
 def _cells(

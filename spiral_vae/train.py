@@ -23,7 +23,7 @@ METRICS = ("loss", "reconstruction", "kl")  # of the training, means over the po
 # What can stop being finite in a step, in the order of the computation.
 TERMS = ("sigma", "reconstruction", "kl", "loss", "gradient", "params")
 _ADAM = optax.scale_by_adam()  # the learning rates are numbers of a lane, applied in `train_step`
-_MAX_AFFINE = 46_000  # its square is below 2^31
+_MAX_AFFINE = 2**20  # points up to which an epoch's order is computed within 32 bits
 _DRAWN_AT_ONCE = 2_000  # numbers of noise: few calls, and a cell's inputs in a core's cache
 
 
@@ -136,13 +136,18 @@ def epoch_order(key: jax.Array, num_points: int) -> jax.Array:
     point is equally likely at every place. A fresh permutation would cost as much as the gradients
     of a small network; on points that `init` has put in random order this one serves as well.
     """
-    if num_points > _MAX_AFFINE:  # a * i would overflow 32 bits; and here the sort is a small part
+    if num_points > _MAX_AFFINE:
         return jax.random.permutation(key, num_points)
     coprime = np.flatnonzero(np.gcd(np.arange(num_points + 1), num_points) == 1)
-    # The remainder favours some numbers by one part in 10^5 at most.
+    # The remainder favours some numbers by one part in 2^12 at most.
     a, b = jax.random.bits(key, (2,)) % np.asarray([len(coprime), num_points], np.uint32)
-    order = jnp.asarray(coprime, jnp.uint32)[a] * jnp.arange(num_points, dtype=jnp.uint32) + b
-    return (order % num_points).astype(jnp.int32)
+    a, i, n = (
+        jnp.asarray(coprime, jnp.uint32)[a],
+        jnp.arange(num_points, dtype=jnp.uint32),
+        num_points,
+    )
+    high, low = a >> 11, a & 0x7FF  # in two parts, so that no product needs more than 32 bits
+    return (((high * i % n << 11) + low * i % n + b) % n).astype(jnp.int32)
 
 
 @jax.tree_util.register_dataclass
