@@ -3,7 +3,7 @@
     python -m benchmarks [--only=basic,seeds,shapes,commands] [--turns=3] [--folder=docs/results]
 
 Needs a C compiler and PyTorch (requirements-benchmarks.txt). Writes the tables as speed.md and
-speed.csv. A quarter of an hour on two cores.
+speed.csv. A quarter of an hour on two idle cores.
 """
 
 import argparse
@@ -50,10 +50,9 @@ def basic(turns: int) -> Table:
             "training": time.contestant.name,
             "seeds": time.contestant.seeds,
             "cores": time.contestant.cores,
-            "us an epoch and seed": f"{time.median:.3g}",
+            "us an epoch and seed": _short(time.median),
             "over the C kernel": f"{time.ratio(limit):.2f}",
             "faster than the post": f"{post.ratio(time):.1f}",
-            "loss after 300 epochs": f"{time.loss:.2f}",
         }
         for time in found
     ]
@@ -70,7 +69,7 @@ def seeds(turns: int) -> Table:
     rows = [
         {
             "seeds": time.contestant.seeds,
-            "us an epoch and seed": f"{time.median:.3g}",
+            "us an epoch and seed": _short(time.median),
             "over that of 64": f"{time.ratio(found[0]):.3f}",
             "peak memory, MiB": f"{time.peak:.0f}",
         }
@@ -99,7 +98,7 @@ def shapes(turns: int) -> Table:
             {
                 "points": num_points,
                 "units": hidden,
-                "us a step and seed": f"{ours.median / steps:.3g}",
+                "us a step and seed": _short(ours.median / steps),
                 "over the C kernel": f"{ours.ratio(limit):.2f}",
                 "over points as rows": f"{ours.ratio(plain):.2f}",
                 "peak memory, MiB": f"{ours.peak:.0f}",
@@ -167,6 +166,11 @@ def _machine() -> str:
         cpu = model.split(":")[-1].strip() + (", AVX-512" if "avx512f" in info.read_text() else "")
     versions = ", ".join(f"{name} {metadata.version(name)}" for name in ("jax", "flax", "torch"))
     return f"{cpu}, {len(os.sched_getaffinity(0))} cores, {versions}. Medians over turns.\n"
+
+
+def _short(value: float) -> str:
+    """Returns three digits, without an exponent."""
+    return f"{float(f'{value:.3g}'):g}"
 
 
 def _markdown(table: Table) -> str:

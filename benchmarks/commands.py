@@ -28,7 +28,7 @@ class Command:
 
 def turn(seeds: tuple[int, ...], post: Worker) -> tuple[float, list[Command]]:
     """Returns the seconds of a run of the post's loop, and each command cold and then warm."""
-    took, _, _ = post.train()
+    took, _ = post.train()
     found = []
     for number in seeds:
         with tempfile.TemporaryDirectory() as folder:

@@ -7,8 +7,6 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
-FIRST_EPOCHS = 300  # of the basic run, after which losses can be compared
-
 
 @dataclasses.dataclass(frozen=True)
 class Contestant:
@@ -27,8 +25,6 @@ class Time:
     """What was found, by turns."""
 
     contestant: Contestant
-    first: float  # seconds of the first epochs, compilation included
-    loss: float  # after them
     epoch: list[float]  # microseconds an epoch and seed, one a turn
     peak: float  # memory, MiB
 
@@ -53,13 +49,13 @@ def race(
       epochs: of a turn.
     """
     workers = [Worker(contestant) for contestant in contestants]
-    starts = [worker.warm_up(seconds, epochs) for worker in workers]
+    for worker in workers:
+        worker.warm_up(seconds, epochs)
     answers = [[worker.train() for worker in workers] for _ in range(turns)]
     found = []
     for i, worker in enumerate(workers):
-        first, loss = starts[i]
         per_epoch = [turn[i][0] / worker.epochs / worker.contestant.seeds * 1e6 for turn in answers]
-        found.append(Time(worker.contestant, first, loss, per_epoch, answers[-1][i][2]))
+        found.append(Time(worker.contestant, per_epoch, answers[-1][i][1]))
         worker.close()
     return found
 
@@ -75,27 +71,23 @@ class Worker:
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
-        basic = contestant.num_points == 200 and contestant.hidden == 32
-        self.epochs = FIRST_EPOCHS if basic else 1
+        self.epochs = 1
 
-    def train(self) -> tuple[float, float, float]:
-        """Returns seconds, loss and peak memory after so many epochs more."""
+    def train(self) -> tuple[float, float]:
+        """Returns the seconds of so many epochs, and the process's peak memory."""
         print(self.epochs, file=self._process.stdin, flush=True)
         return tuple(json.loads(self._process.stdout.readline()))
 
-    def warm_up(self, seconds: float, epochs: int) -> tuple[float, float]:
-        """Sets how many epochs a turn has; returns what the first ones took and their loss."""
-        first, loss, _ = self.train()
-        if epochs:
-            self.epochs = epochs
-            self.train()
-            return first, loss
-        self.epochs = max(1, self.epochs // 10)
-        self.train()  # another number of epochs may compile again
-        took, _, _ = self.train()
-        self.epochs = max(1, round(self.epochs * seconds / took))
+    def warm_up(self, seconds: float, epochs: int) -> None:
+        """Sets how many epochs a turn has, and compiles for that number."""
+        while not epochs:
+            self.train()  # another number of epochs may compile again
+            took, _ = self.train()
+            if took > 0.05 * seconds:
+                epochs = max(1, round(self.epochs * seconds / took))
+            self.epochs *= 20
+        self.epochs = epochs
         self.train()
-        return first, loss
 
     def close(self) -> None:
         self._process.stdin.close()

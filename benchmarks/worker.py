@@ -2,8 +2,8 @@
 
     python -m benchmarks.worker ours.make '{"seeds": 64, "num_points": 200, ...}'
 
-Reads numbers of epochs, a line each, and answers each with the seconds that they took, the mean
-loss at their end and the peak memory of the process so far, as JSON.
+Reads numbers of epochs, a line each, and answers each with the seconds that they took and the peak
+memory of the process so far in MiB, as JSON.
 """
 
 import importlib
@@ -28,10 +28,10 @@ def main() -> None:
     train = getattr(importlib.import_module(f"benchmarks.{module}"), function)(**sizes)
     for line in sys.stdin:
         start = time.perf_counter()
-        loss = train(int(line))
+        train(int(line))
         seconds = time.perf_counter() - start
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
-        print(json.dumps([seconds, loss, peak]), file=answers, flush=True)
+        print(json.dumps([seconds, peak]), file=answers, flush=True)
 
 
 if __name__ == "__main__":
