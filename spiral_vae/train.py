@@ -140,12 +140,9 @@ def epoch_order(key: jax.Array, num_points: int) -> jax.Array:
         return jax.random.permutation(key, num_points)
     coprime = np.flatnonzero(np.gcd(np.arange(num_points + 1), num_points) == 1)
     # The remainder favours some numbers by one part in 2^12 at most.
-    a, b = jax.random.bits(key, (2,)) % np.asarray([len(coprime), num_points], np.uint32)
-    a, i, n = (
-        jnp.asarray(coprime, jnp.uint32)[a],
-        jnp.arange(num_points, dtype=jnp.uint32),
-        num_points,
-    )
+    place, b = jax.random.bits(key, (2,)) % np.asarray([len(coprime), num_points], np.uint32)
+    a = jnp.asarray(coprime, jnp.uint32)[place]
+    i, n = jnp.arange(num_points, dtype=jnp.uint32), np.uint32(num_points)
     high, low = a >> 11, a & 0x7FF  # in two parts, so that no product needs more than 32 bits
     return (((high * i % n << 11) + low * i % n + b) % n).astype(jnp.int32)
 
@@ -306,7 +303,6 @@ def train_chunk(
     does not compile again. Where a number on the way is not finite the state comes back as it was,
     and so it will from every further call.
     """
-
     drawn = program.num_points * program.num_samples * program.vae.encoder.latent_dim
     size = max(1, _DRAWN_AT_ONCE // drawn)
 

@@ -191,6 +191,18 @@ def test_an_epoch_uses_every_point_once(num_points, batch_size, shuffle):
     )
 
 
+@pytest.mark.parametrize("epochs", [1, 2, 5])
+def test_inputs_are_the_same_however_many_epochs_are_drawn_at_once(monkeypatch, epochs):
+    lane, (init, _) = make_lane(), _single(PROGRAM)
+    _, _, expected, metrics = _run(lane, 7, PROGRAM)  # all at once
+    monkeypatch.setattr(train, "_DRAWN_AT_ONCE", epochs * PROGRAM.num_points * PROGRAM.num_samples)
+    state, found = jax.jit(functools.partial(train.train_chunk, program=PROGRAM))(
+        *init(lane), lane, 7
+    )
+    close = functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6)  # another program
+    jax.tree.map(close, (state.all_params, found), (expected.all_params, metrics))
+
+
 def test_noise_and_order_change_from_epoch_to_epoch():
     frozen = make_lane(encoder_learning_rate=0, decoder_learning_rate=0)
     chunk = _single(PROGRAM)[1]
