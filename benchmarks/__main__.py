@@ -12,7 +12,7 @@ import io
 import os
 import platform
 import statistics
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from importlib import metadata
 from pathlib import Path
 
@@ -20,8 +20,6 @@ from benchmarks import commands
 from benchmarks.race import Contestant, race
 from spiral_vae import results
 
-KERNEL = Contestant("C kernel", "kernel.make", seeds=64)
-POST = Contestant("PyTorch, the post's loop", "torch_loops.make_post")
 Table = tuple[str, list[dict[str, object]]]  # a title and rows
 
 
@@ -29,9 +27,9 @@ def basic(turns: int) -> Table:
     """The basic run: 200 points, 32 units, batches of 100."""
     found = race(
         [
-            KERNEL,
+            Contestant("C kernel", "kernel.make", seeds=64),
             Contestant("C kernel", "kernel.make", cores=1),
-            POST,
+            Contestant("PyTorch, the post's loop", "torch_loops.make_post"),
             Contestant("PyTorch, no DataLoader, fused Adam", "torch_loops.make_lean"),
             Contestant("the same, torch.compile", "torch_loops.make_compiled"),
             Contestant("PyTorch, torch.func", "torch_loops.make_vmap", seeds=64),
@@ -175,8 +173,9 @@ def _short(value: float) -> str:
 
 def _markdown(table: Table) -> str:
     title, rows = table
-    lines = ["| " + " | ".join(map(str, row)) + " |" for row in _grid(rows)]
-    return "\n".join([f"**{title}**", "", lines[0], "| --- " * len(rows[0]) + "|", *lines[1:], ""])
+    grid = [list(rows[0]), ["---"] * len(rows[0]), *(row.values() for row in rows)]
+    lines = ["| " + " | ".join(map(str, cells)) + " |" for cells in grid]
+    return "\n".join([f"**{title}**", "", *lines, ""])
 
 
 def _csv(tables: Sequence[Table]) -> str:
@@ -188,11 +187,6 @@ def _csv(tables: Sequence[Table]) -> str:
         for i, row in enumerate(rows):
             writer.writerows([title, i, column, value] for column, value in row.items())
     return text.getvalue()
-
-
-def _grid(rows: Sequence[dict[str, object]]) -> Iterator[Sequence[object]]:
-    yield list(rows[0])
-    yield from (list(row.values()) for row in rows)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@ import numpy as np
 SIGMA = 0.2
 LEARNING_RATE = 1e-3
 BATCH_SIZE = 100
-CONSTANT = np.log(2 * np.pi * SIGMA**2)  # of -log p(x|z), which the loops leave out of the gradient
 
 
 def spiral(seed: int, num_points: int) -> np.ndarray:

@@ -6,9 +6,8 @@ import shutil
 import jax
 import numpy as np
 import pytest
-from scipy import stats
 
-from benchmarks import kernel, points
+from benchmarks import kernel
 from spiral_vae import networks, train
 from spiral_vae.likelihood import Fixed
 from tests.lanes import PROGRAM, make_lane
@@ -62,7 +61,3 @@ def test_training_by_the_kernel_gets_where_other_training_gets():
     later = np.mean([run(1) for _ in range(5)])
     assert start > 30
     assert later == pytest.approx(5.0, abs=0.2)
-
-
-def test_the_constant_is_that_of_the_likelihood():
-    assert points.CONSTANT == pytest.approx(-2 * stats.norm(scale=points.SIGMA).logpdf(0))
