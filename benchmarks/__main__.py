@@ -8,9 +8,11 @@ speed.csv. A quarter of an hour on two idle cores.
 
 import argparse
 import csv
+import importlib.util
 import io
 import os
 import platform
+import shutil
 import statistics
 from collections.abc import Callable, Sequence
 from importlib import metadata
@@ -144,6 +146,8 @@ def main() -> None:
     names = flags.only.split(",")
     if unknown := set(names) - set(PARTS):
         parser.error(f"--only: no such part: {', '.join(unknown)}; there are {', '.join(PARTS)}")
+    if not (shutil.which("cc") and importlib.util.find_spec("torch")):
+        parser.error("needs a C compiler, cc, and what is in requirements-benchmarks.txt")
     tables = []
     for name in names:
         tables.append(PARTS[name](flags.turns))

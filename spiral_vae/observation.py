@@ -44,7 +44,10 @@ Observe = Callable[[np.ndarray], Observation]
 
 
 def whiten(residual: jax.Array, scale: jax.Array) -> jax.Array:
-    """Returns y [D] with scale y = residual [D], for any of the three shapes of scale."""
+    """Returns y [D] with scale y = residual [D], for any of the three shapes of scale.
+
+    With residual [D, K] and scale [D, D, K] for K of them.
+    """
     if jnp.ndim(scale) < 2:
         return residual / scale
     y: list[jax.Array] = []  # forward substitution, unrolled: D is small
