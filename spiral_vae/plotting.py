@@ -448,7 +448,8 @@ def _along_training(
     first, last = epoch[epoch > 0].min(initial=epoch[-1]), epoch[-1]
     if last >= 10 * first > 0:
         if epoch[0] > 0:
-            axes.set(xscale="log", xlim=(first / 1.2, last * 1.2))
+            axes.set_xlim(first / 1.2, last * 1.2)
+            log_scale(axes, "x")
         else:
             axes.set_xscale("symlog", linthresh=first, linscale=0.3)
             axes.set_xlim(0, last * 1.2)
