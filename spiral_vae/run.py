@@ -4,9 +4,11 @@ import concurrent.futures
 import contextlib
 import dataclasses
 import functools
+import importlib
 import json
 import os
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -84,11 +86,20 @@ def run(
         if first:
             print(_plan(axes, rows, config.num_seeds, len(groups)), flush=True)
         try:
+            if first:
+                threading.Thread(target=_import_ahead, args=(draw,), daemon=True).start()
             trained = _train(config, groups, path, stop=stop, quiet=not first)
             found = _on_first(lambda: _finish(path, groups, trained, rows, draw=draw, stop=stop))
         except Stopped:
             raise Stopped(path) from None
         return Outcome(path, found) if first else None
+
+
+def _import_ahead(draw: bool) -> None:
+    """Imports what only the end of a run needs, for a thread beside the training."""
+    for name in ("xarray", "h5netcdf", "tensorboardX") + ("spiral_vae.figures",) * draw:
+        with contextlib.suppress(ImportError):  # some are optional
+            importlib.import_module(name)
 
 
 def _begin(path: Path, config: ConfigDict) -> None:
