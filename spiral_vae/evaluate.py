@@ -8,11 +8,12 @@ import functools
 from collections.abc import Callable
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from scipy import special
 from scipy.spatial import cKDTree
 
-from spiral_vae import ground_truth, inference, mixture, networks, spiral
+from spiral_vae import ground_truth, inference, networks, shapes, spiral
 from spiral_vae import observation as observation_lib
 from spiral_vae.ground_truth import Process
 from spiral_vae.inference import Encode
@@ -170,16 +171,15 @@ def model_of(
       likelihood: of one lane.
       params: of encoder, decoder and likelihood, with what the latter carried.
     """
-    params, likelihood = jax.tree.map(
-        lambda leaf: np.asarray(leaf, np.float64), (params, likelihood)
-    )
+    with jax.enable_x64(True):
+        fixed = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float64), (params, likelihood))
 
     def on_batch(function: Callable) -> Callable:
         def call(batch: np.ndarray):
-            size = len(batch)
             with jax.enable_x64(True):
-                out = function(params, likelihood, mixture.pad(batch, mixture.bucket(size)))
-                return jax.tree.map(lambda leaf: np.asarray(leaf)[:size], out)
+                return shapes.mapped(
+                    functools.partial(function, *fixed), np.asarray(batch, np.float64)
+                )
 
         return call
 

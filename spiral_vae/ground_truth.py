@@ -14,11 +14,10 @@ import functools
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from scipy import special
 
-from spiral_vae import mixture, spiral
+from spiral_vae import mixture, shapes, spiral
 from spiral_vae import observation as observation_lib
 from spiral_vae.gaussian import LOG_2PI
 from spiral_vae.mixture import Mixture
@@ -29,7 +28,6 @@ MAX_LATENT_DIM = 2
 _RADIUS = 9.0  # of the plane around the curve, in sigma: mass e^(-40) lies outside
 _MAX_CELLS = 2**28  # of the plane
 _STEP = 0.35  # of the plane's grid, in sigma
-# Compiled as a whole: one by one, each operation would be compiled for each new shape.
 _OBSERVE = jax.jit(jax.vmap(spiral.observation, in_axes=(0, None)))
 _T_DENSITY = jax.jit(spiral.t_density)
 _T_OF_U = jax.jit(spiral.t_of_u)
@@ -262,4 +260,4 @@ def true_decoder(spec: Spiral) -> Observe:
 
 def _numpy(function, values: np.ndarray, spec: Spiral):
     with jax.enable_x64(True):
-        return jax.tree.map(np.asarray, function(jnp.asarray(values, jnp.float64), spec))
+        return shapes.mapped(lambda batch: function(batch, spec), np.asarray(values, np.float64))

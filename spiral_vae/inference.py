@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from scipy.special import logsumexp
 
-from spiral_vae import mixture
+from spiral_vae import mixture, shapes
 from spiral_vae import observation as observation_lib
 from spiral_vae.gaussian import LOG_2PI
 from spiral_vae.mixture import Mixture, gauss_legendre
@@ -290,10 +290,14 @@ def _log_likelihood(
     observe: Observe, x: np.ndarray, z: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Returns log p(x|z) and ||x - m(z)||^2 in units of the scale, for x [N, D], z [N, M, L]."""
-    found = observe(z.reshape(-1, z.shape[-1]))
+
+    def block(x: np.ndarray, z: np.ndarray) -> tuple[jax.Array, jax.Array]:
+        return _likelihoods(x, observe(z))
+
+    flat = z.reshape(-1, z.shape[-1])
     with jax.enable_x64(True):
-        both = _likelihoods(np.repeat(x, z.shape[1], axis=0), found)
-        return tuple(np.asarray(values).reshape(z.shape[:2]) for values in both)
+        both = shapes.mapped(block, np.repeat(x, z.shape[1], axis=0), flat)
+    return tuple(values.reshape(z.shape[:2]) for values in both)
 
 
 @jax.jit

@@ -18,6 +18,7 @@ import numpy as np
 from jax.scipy.special import logsumexp
 
 from spiral_vae import observation as observation_lib
+from spiral_vae import shapes
 from spiral_vae.gaussian import LOG_2PI
 from spiral_vae.observation import Observation, Observe
 
@@ -25,6 +26,8 @@ PANEL_NODES = 16
 _MAX_PANELS = 2**20
 _PANEL_LENGTH = 4.0  # a panel's arc length in sigma; 16 nodes integrate it to rounding
 _BLOCK = 256  # nodes that are bounded together when most of them can't matter
+_POINTS = 512  # x whose densities are computed at once
+_FEW = 32  # and where the result is one number a node, not one a point
 _NEGLIGIBLE = 50.0  # nats below the largest node, before a block is left out
 
 
@@ -133,15 +136,14 @@ def log_density(x: np.ndarray, mixture: Mixture) -> np.ndarray:
     Where the mixture has many nodes, blocks of them that lie more than 50 nats below the largest
     for a point are left out of its sum; the bound is rigorous, so this costs no accuracy.
     """
+    x = np.asarray(x, np.float64)
     with jax.enable_x64(True):
-        blocks = _blocks(mixture)
-        x = np.asarray(x, np.float64)
-        padded = pad(x, bucket(len(x)))
-        num_blocks = len(blocks.radius)
-        keep = num_blocks
+        blocks = jax.device_put(_blocks(mixture))
+        keep = num_blocks = len(blocks.radius)
         if num_blocks > 64:
-            keep = min(num_blocks, bucket(int(jnp.max(_count_near(padded, blocks)))))
-        return np.asarray(_log_density(padded, blocks, keep))[: len(x)]
+            near = shapes.mapped(lambda x: _count_near(x, blocks), x)
+            keep = min(num_blocks, shapes.bucket(int(np.max(near))))
+        return shapes.mapped(lambda x: _log_density(x, blocks, keep), x, size=_POINTS)
 
 
 def log_posterior(x: np.ndarray, mixture: Mixture) -> np.ndarray:
@@ -152,9 +154,12 @@ def log_posterior(x: np.ndarray, mixture: Mixture) -> np.ndarray:
 def log_joint(x: np.ndarray, mixture: Mixture) -> np.ndarray:
     """Returns log p(x, z) at the nodes, [N, K], for x [N, D]."""
     num = len(mixture.z)
-    padded = jax.tree.map(lambda leaf: pad(leaf, bucket(num)), mixture.observation)
+    size = shapes.bucket(num)
     with jax.enable_x64(True):
-        return mixture.log_prior + np.asarray(_log_likelihoods(x, padded))[:, :num]
+        nodes = jax.tree.map(lambda leaf: shapes.pad(leaf, size), mixture.observation)
+        nodes = jax.device_put(nodes)
+        found = shapes.mapped(lambda x: _log_likelihoods(x, nodes), x, size=_FEW)
+    return mixture.log_prior + found[:, :num]
 
 
 @jax.jit
@@ -193,27 +198,27 @@ class _Blocks:
 def _blocks(mixture: Mixture) -> _Blocks:
     num, dim = mixture.mean.shape
     found = mixture.observation
-    size = _BLOCK * bucket(-(-num // _BLOCK) + 1)  # the last block has no weight at all
+    size = _BLOCK * shapes.bucket(-(-num // _BLOCK) + 1)  # the last block has no weight at all
 
-    def blocks(leaf: np.ndarray) -> np.ndarray:
-        return pad(leaf, size).reshape(-1, _BLOCK, *leaf.shape[1:])
+    def split(leaf: np.ndarray) -> np.ndarray:
+        return shapes.pad(leaf, size).reshape(-1, _BLOCK, *leaf.shape[1:])
 
     diagonal = np.diagonal(found.scale, axis1=1, axis2=2)
     log_weight = mixture.log_weight + mixture.log_prior - np.sum(np.log(diagonal), axis=1)
     log_weight = np.pad(log_weight, (0, size - num), constant_values=-np.inf).reshape(-1, _BLOCK)
-    mean = blocks(mixture.mean)
+    mean = split(mixture.mean)
     centre = 0.5 * (mean.max(axis=1) + mean.min(axis=1))
     _, largest = observation_lib.extremes(found)
     gaussian = found.dof is None  # the tails of a Student-t are too heavy to leave anything out
     return _Blocks(
         log_weight=log_weight,
         mean=mean,
-        whitener=blocks(np.linalg.inv(found.scale)),
-        dof=None if gaussian else blocks(found.dof),
+        whitener=split(np.linalg.inv(found.scale)),
+        dof=None if gaussian else split(found.dof),
         centre=centre,
         radius=np.linalg.norm(mean - centre[:, None], axis=-1).max(axis=1),
         top=log_weight.max(axis=1) - 0.5 * dim * LOG_2PI if gaussian else log_weight.max(axis=1),
-        precision=blocks(largest**-2.0).min(axis=1) if gaussian else np.zeros(len(mean)),
+        precision=split(largest**-2.0).min(axis=1) if gaussian else np.zeros(len(mean)),
     )
 
 
@@ -264,14 +269,3 @@ def _log_density(x: jax.Array, blocks: _Blocks, keep: int) -> jax.Array:
 def _batch(elements: int) -> int:
     """Returns how many points to take at once so that a temporary array stays near 16 MiB."""
     return max(1, 2**21 // elements)
-
-
-def bucket(size: int) -> int:
-    """Returns the next of 1, 2, 3, 4, 6, 8, 12, 16 ...: few shapes, so few compilations."""
-    power = 1 << max(size - 1, 0).bit_length()
-    return 3 * power // 4 if size <= 3 * power // 4 and power >= 4 else power
-
-
-def pad(array: np.ndarray, size: int) -> np.ndarray:
-    """Returns the array with its last row repeated up to `size` rows."""
-    return np.concatenate([array, np.repeat(array[-1:], size - len(array), axis=0)])

@@ -116,6 +116,11 @@ def test_metrics_hold_their_identities(exact):
     assert m["reconstruction"] == pytest.approx(reconstruction, abs=1e-12)
 
 
+def test_the_distance_of_ranks_to_the_uniform_law_agrees_with_scipy(exact):
+    expected = stats.kstest(exact.calibration.rank, "uniform").statistic
+    assert exact.metrics["sbc_ks"] == pytest.approx(expected, abs=1e-12)
+
+
 def test_gaps_are_of_points_evenly_along_t():
     t, x = _data()
     report = _judge(_moments_encoder(_exact_decode, 0.2), _exact_decode, gap_points=8)

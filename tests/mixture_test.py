@@ -334,14 +334,3 @@ def test_on_grid_gives_the_closed_form_gaussian_for_two_latents():
     x = gaussian.rvs(10, random_state=np.random.default_rng(4))
     # the prior beyond |z| = 8 weighs 1e-15
     np.testing.assert_allclose(mixture.log_density(x, nodes), gaussian.logpdf(x), atol=1e-10)
-
-
-def test_bucket_is_the_next_of_few_sizes():
-    sizes = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128]
-    for size in range(1, 129):
-        assert mixture.bucket(size) == next(s for s in sizes if s >= size)
-
-
-def test_pad_repeats_the_last_row():
-    padded = mixture.pad(np.array([[1.0, 2.0], [3.0, 4.0]]), 4)
-    np.testing.assert_array_equal(padded, [[1, 2], [3, 4], [3, 4], [3, 4]])
