@@ -7,7 +7,6 @@ on wherever it is loaded.
 """
 
 import concurrent.futures
-import contextlib
 import dataclasses
 import functools
 import itertools
@@ -25,13 +24,16 @@ from spiral_vae.spiral import Data
 from spiral_vae.train import TERMS, Lane, Program, State, first_failure, init, train_chunk
 
 Probe = Callable[[networks.Params, Data, Lane], dict[str, jax.Array]]
-# Every core is a device, so its program has one thread, does one thing after the other (1), and has
-# vectors as wide as the core's.
-_CPU_OPTIONS = {
+# How programs are compiled for CPU. Every core is a device, so that of the training has one thread,
+# does one thing after the other (1), and has vectors as wide as the core's. What runs once in a
+# while takes longer to compile than to run.
+_CHUNK_OPTIONS = {
     "xla_cpu_multi_thread_eigen": False,
     "xla_cpu_scheduler_type": 1,
     "xla_cpu_prefer_vector_width": 512,
 }
+_PROBE_OPTIONS = {"xla_cpu_use_fusion_emitters": False}
+_INIT_OPTIONS = {"xla_cpu_use_fusion_emitters": False, "xla_backend_optimization_level": 1}
 NOT_FINITE = "not finite"  # how the status of a lane that broke down begins
 OnChunk = Callable[[int, dict[str, np.ndarray]], None]
 
@@ -187,22 +189,30 @@ def _compiled(program: Program, probe: Probe | None) -> _Functions:
         return jax.vmap(one)(state, data, lanes)
 
     return _Functions(
-        init=jax.jit(jax.vmap(functools.partial(init, program=program))),
-        chunk=jax.jit(train_cell, donate_argnums=0, compiler_options=_compiler_options()),
-        probe=probe and jax.jit(jax.vmap(probe)),
+        init=jax.jit(
+            jax.vmap(functools.partial(init, program=program)),
+            compiler_options=_known(_INIT_OPTIONS),
+        ),
+        chunk=jax.jit(train_cell, donate_argnums=0, compiler_options=_known(_CHUNK_OPTIONS)),
+        probe=probe and jax.jit(jax.vmap(probe), compiler_options=_known(_PROBE_OPTIONS)),
         failure=jax.jit(jax.vmap(functools.partial(first_failure, program=program))),
     )
 
 
+def _known(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns those of the options for CPU that this device and this version of XLA know."""
+    if jax.default_backend() != "cpu":
+        return {}
+    return {name: value for name, value in options.items() if _is_known(name, value)}
+
+
 @functools.cache
-def _compiler_options() -> dict[str, Any]:
-    """Returns those of the options for this kind of device that this version of XLA knows."""
-    known = {}
-    for name, value in _CPU_OPTIONS.items() if jax.default_backend() == "cpu" else ():
-        with contextlib.suppress(jax.errors.JaxRuntimeError):
-            jax.jit(lambda: 0, compiler_options={name: value})()
-            known[name] = value
-    return known
+def _is_known(name: str, value: Any) -> bool:
+    try:
+        jax.jit(lambda: 0, compiler_options={name: value})()
+    except jax.errors.JaxRuntimeError:
+        return False
+    return True
 
 
 def _cells(
