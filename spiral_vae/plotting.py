@@ -4,6 +4,7 @@ The only module of the package that needs matplotlib. Figures are made without p
 kept alive behind the caller's back. A value that is not finite (a lane that failed) is not drawn.
 """
 
+import functools
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -53,18 +54,19 @@ styled = matplotlib.rc_context(_STYLE)
 def save(figure: Figure, folder: Path, name: str) -> None:
     """Writes folder/name.png and folder/name.svg, each whole or not at all.
 
-    The same figure gives the same bytes: the first drawing freezes its layout, as laying out starts
+    The same figure gives the same bytes: the first call freezes its layout, as laying out starts
     from the last result and so moves by a hair each time. The canvases are called themselves, since
-    `Figure.savefig` would go through each figure five times instead of twice.
+    `Figure.savefig` would go through all of a figure twice for each file.
     """
-    for kind in ("png", "svg"):
+    figure.set_dpi(_DPI)  # here, as writing an SVG leaves another one behind
+    canvas = FigureCanvasAgg(figure)
+    figure.get_layout_engine().execute(figure)
+    figure.set_layout_engine("none")
+    print_svg = functools.partial(FigureCanvasSVG(figure).print_svg, metadata={"Date": None})
+    for kind, write in (("png", canvas.print_png), ("svg", print_svg)):
         partial = results.partial(folder / f"{name}.{kind}")
         try:
-            if kind == "png":
-                FigureCanvasAgg(figure).print_png(partial)
-            else:
-                FigureCanvasSVG(figure).print_svg(partial, metadata={"Date": None})
-            figure.set_layout_engine("none")
+            write(partial)
             os.replace(partial, folder / f"{name}.{kind}")
         finally:
             partial.unlink(missing_ok=True)
@@ -380,7 +382,7 @@ def band(lanes: np.ndarray) -> np.ndarray:
 
 
 def new_figure(height: float) -> Figure:
-    return Figure(figsize=(_WIDTH, height), dpi=_DPI, layout="constrained")
+    return Figure(figsize=(_WIDTH, height), layout="constrained")
 
 
 def shared_legend(figure: Figure) -> Figure:

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import QuadMesh
 
 from spiral_vae import plotting
@@ -50,11 +51,11 @@ def test_a_failed_save_leaves_the_old_file_and_nothing_else(tmp_path, rng, monke
     figure = plotting.basic_run(**_basic_run(rng))
     (tmp_path / "run.png").write_bytes(b"old")
 
-    def fail(path, **_):
+    def fail(canvas, path):
         path.write_bytes(b"half")
         raise OSError("disk full")
 
-    monkeypatch.setattr(figure, "savefig", fail)
+    monkeypatch.setattr(FigureCanvasAgg, "print_png", fail)
     with pytest.raises(OSError, match="disk full"):
         plotting.save(figure, tmp_path, "run")
     assert [path.name for path in tmp_path.iterdir()] == ["run.png"]
