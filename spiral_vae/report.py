@@ -44,7 +44,7 @@ _LEGEND = (
 
 
 def _lane_table(rows: Sequence[dict[str, Any]], keys: Sequence[str]) -> str:
-    """Returns a line a lane; where that is too wide the last columns are left out."""
+    """Returns a line a lane; where a verdict would be wrapped the last columns are left out."""
     for num in range(len(_COLUMNS), 0, -1):
         columns = dict(list(_COLUMNS.items())[:num])
         heading = [key.rpartition(".")[2] for key in keys] + [h for h, _ in columns.values()]
@@ -60,7 +60,8 @@ def _lane_table(rows: Sequence[dict[str, Any]], keys: Sequence[str]) -> str:
             for row in rows
         ]
         text = _aligned([*heading, "verdict"], lines)
-        if max(map(len, text.splitlines())) <= WIDTH:
+        shown = text.splitlines()
+        if len(shown) == 1 + len(rows) and max(map(len, shown)) <= WIDTH:
             break
     return text
 

@@ -115,6 +115,17 @@ def test_a_small_sweep_fits_80_columns(num_axes, verdict):
     assert _widest(report.table(rows)) <= 80
 
 
+def test_a_lane_has_one_line_whose_verdict_is_whole():
+    """'heteroscedastic' and 'partly folded' leave no room for the last column."""
+    rows = [
+        _row(0, 0, "partly folded", {"likelihood.kind": "heteroscedastic"}),
+        _row(1, 1, "recovered", {"likelihood.kind": "fixed"}),
+    ]
+    heading, first, second, *_ = report.table(rows).splitlines()
+    assert heading.split()[-3:] == ["nll", "kl", "verdict"]
+    assert first.endswith("partly folded") and second.endswith("recovered")
+
+
 def _many(num_seeds, verdicts, failed=0):
     """Three points of a sweep with `num_seeds` lanes each, kl_to_truth rising with the seed."""
     rows = []
