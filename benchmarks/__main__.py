@@ -20,7 +20,7 @@ from pathlib import Path
 
 from benchmarks import commands
 from benchmarks.race import Contestant, race
-from spiral_vae import results
+from spiral_vae.workdir import files as results
 
 Table = tuple[str, list[dict[str, object]]]  # a title and rows
 

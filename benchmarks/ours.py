@@ -6,8 +6,9 @@ import jax
 import numpy as np
 
 from configs import base
-from spiral_vae import cells, sweep
-from spiral_vae import config as config_lib
+from spiral_vae.config import command_line as config_lib
+from spiral_vae.config import lanes as sweep
+from spiral_vae.training import cells
 
 
 def make(*, seeds: int, num_points: int, hidden: int, cores: int) -> Callable[[int], float]:

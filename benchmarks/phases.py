@@ -49,8 +49,10 @@ def main() -> None:
     file = Path(sys.argv.pop(1))
     from absl import app
 
-    from spiral_vae import cells, config, run
     from spiral_vae import main as command
+    from spiral_vae.config import command_line as config
+    from spiral_vae.runs import run
+    from spiral_vae.training import cells
 
     _SECONDS["imports"] = time.perf_counter() - _START
     cells.train = _split(cells.train)

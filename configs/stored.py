@@ -4,7 +4,7 @@ from pathlib import Path
 
 import ml_collections
 
-from spiral_vae import config
+from spiral_vae.config import command_line as config
 
 
 def get_config(path: str) -> ml_collections.ConfigDict:

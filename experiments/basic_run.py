@@ -14,7 +14,7 @@ import numpy as np
 from configs import basic_run as config
 from experiments import drawing
 from experiments.experiment import Experiment, main
-from spiral_vae import trained
+from spiral_vae.runs import load as trained
 
 
 def basic_run(experiment: Experiment) -> None:

@@ -7,9 +7,10 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from experiments.experiment import band
-from spiral_vae import ground_truth, plotting
-from spiral_vae.plotting import BEST, DATA, ENCODER, MODEL, TRUTH, Figure
-from spiral_vae.trained import Model
+from spiral_vae.exact import ground_truth
+from spiral_vae.present import plotting
+from spiral_vae.present.plotting import BEST, DATA, ENCODER, MODEL, TRUTH, Figure
+from spiral_vae.runs.load import Model
 
 Rows = Sequence[Mapping[str, Any]]
 

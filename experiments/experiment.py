@@ -13,9 +13,11 @@ import numpy as np
 from matplotlib.figure import Figure
 from ml_collections import ConfigDict
 
-from spiral_vae import config as config_lib
-from spiral_vae import plotting, results, run
-from spiral_vae.workdir import WorkdirError
+from spiral_vae.config import command_line as config_lib
+from spiral_vae.present import plotting
+from spiral_vae.runs import run
+from spiral_vae.workdir import files as results
+from spiral_vae.workdir.life import WorkdirError
 
 
 @dataclasses.dataclass(frozen=True)

@@ -15,7 +15,8 @@ import numpy as np
 from configs import heteroscedastic as config
 from experiments import drawing
 from experiments.experiment import Experiment, main
-from spiral_vae import evaluate, ground_truth, trained
+from spiral_vae.exact import evaluate, ground_truth
+from spiral_vae.runs import load as trained
 
 WAYS = {
     "one sigma": {"likelihood.kind": "learned"},

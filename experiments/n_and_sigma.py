@@ -18,8 +18,9 @@ import numpy as np
 from configs import recommended
 from experiments import drawing
 from experiments.experiment import Experiment, main
-from spiral_vae import ground_truth, mixture, trained
-from spiral_vae.spiral import Spiral
+from spiral_vae.exact import ground_truth, mixture
+from spiral_vae.process.spiral import Spiral
+from spiral_vae.runs import load as trained
 
 POINTS = (50, 100, 200, 500, 1_000, 2_000, 5_000, 20_000)
 STEPS = 10_000

@@ -21,8 +21,10 @@ from configs import base
 from configs import posterior_collapse as config
 from experiments import drawing
 from experiments.experiment import Experiment, main
-from spiral_vae import cells, sweep, train, trained
-from spiral_vae import config as config_lib
+from spiral_vae.config import command_line as config_lib
+from spiral_vae.config import lanes as sweep
+from spiral_vae.runs import load as trained
+from spiral_vae.training import cells, train
 
 GEOMETRIES = {
     "1.26 turns": {},

@@ -28,8 +28,9 @@ import numpy as np
 from configs import sigma_laws as config
 from experiments import drawing
 from experiments.experiment import Experiment, main
-from spiral_vae import ground_truth, trained
-from spiral_vae.run import Outcome
+from spiral_vae.exact import ground_truth
+from spiral_vae.runs import load as trained
+from spiral_vae.runs.run import Outcome
 
 KAPPAS = "0.18,0.25,0.35,0.5,0.7,0.9,1.1"
 BETAS = "0.25,4.0"

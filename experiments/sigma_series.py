@@ -10,7 +10,8 @@ sigmas from 0.05 to 12 times the noise with 16 seeds each says where one regime 
 from configs import sigma_series as config
 from experiments import drawing
 from experiments.experiment import Experiment, main
-from spiral_vae import ground_truth, trained
+from spiral_vae.exact import ground_truth
+from spiral_vae.runs import load as trained
 
 _METRICS = ("kl_to_truth", "nll", "kl_to_prior", "inference_gap", "spearman")
 

@@ -17,8 +17,9 @@ import numpy as np
 from configs import turns as config
 from experiments import drawing
 from experiments.experiment import Experiment, main
-from spiral_vae import ground_truth, inference, mixture, observation
-from spiral_vae.spiral import Spiral
+from spiral_vae.exact import ground_truth, inference, mixture
+from spiral_vae.maths import observation
+from spiral_vae.process.spiral import Spiral
 
 SECOND_MODE = 0.05  # mass that makes a posterior count as bimodal
 NUM_POINTS = 400  # draws that the share and the price are means over

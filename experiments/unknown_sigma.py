@@ -21,8 +21,8 @@ import numpy as np
 from configs import unknown_sigma as config
 from experiments import drawing
 from experiments.experiment import Experiment, main
-from spiral_vae.evaluate import RECOVERED_KL, RECOVERED_SPEARMAN
-from spiral_vae.run import Outcome
+from spiral_vae.exact.evaluate import RECOVERED_KL, RECOVERED_SPEARMAN
+from spiral_vae.runs.run import Outcome
 
 WAYS = {
     "fixed at the truth": {"likelihood.kind": "fixed", "likelihood.sigma": 0.2},

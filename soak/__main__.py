@@ -24,7 +24,7 @@ from soak.lab import Lab, Result, rows, table
 from soak.poison import poison
 from soak.processes import processes
 from soak.signals import kills, terms
-from spiral_vae import results
+from spiral_vae.workdir import files as results
 
 PARTS = {
     kills: 100,

@@ -5,9 +5,9 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from spiral_vae import rules
+from spiral_vae.config import rules
 
-_BASE = Path(rules.__file__).resolve().parents[1] / "configs" / "base.py"
+_BASE = Path(rules.__file__).resolve().parents[2] / "configs" / "base.py"
 # A run that takes no time, where nothing else is said.
 _TINY = (
     "--config.data.num_points=10",

@@ -14,8 +14,8 @@ from soak import signals
 from soak.lab import Lab, Result
 from soak.process import Process
 from soak.reference import NUM_CELLS, load, same_trees, short
-from spiral_vae import trained
-from spiral_vae.workdir import WorkdirError
+from spiral_vae.runs import load as trained
+from spiral_vae.workdir.life import WorkdirError
 
 _READ = ("config.json", "params.npz", "SHA256SUMS")  # of a finished run, to load a lane
 

@@ -26,7 +26,8 @@ from absl import app
 
 from soak import cases
 from soak.lab import Result
-from spiral_vae import config, main
+from spiral_vae import main
+from spiral_vae.config import command_line as config
 
 LIMIT = 30  # seconds within which a run must have come to its plan, or to its end
 GRACE = 5  # seconds from the first SIGTERM to a second one

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from soak.process import Process
-from spiral_vae import workdir as workdir_lib
-from spiral_vae.checkpoint import Checkpoints
+from spiral_vae.workdir import life as workdir_lib
+from spiral_vae.workdir.checkpoint import Checkpoints
 
 if TYPE_CHECKING:
     from soak.lab import Lab

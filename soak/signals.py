@@ -8,7 +8,7 @@ from pathlib import Path
 from soak.lab import Lab, Result
 from soak.process import Process
 from soak.reference import short
-from spiral_vae import workdir as workdir_lib
+from spiral_vae.workdir import life as workdir_lib
 
 _TWICE = 0.25  # of the runs that are killed are killed once more after they were taken up again
 

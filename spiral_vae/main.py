@@ -19,8 +19,11 @@ import jax
 from absl import app, flags
 from ml_collections import ConfigDict, config_flags
 
-from spiral_vae import cells, replay, report, run, workdir
-from spiral_vae import config as config_lib
+from spiral_vae.config import command_line as config_lib
+from spiral_vae.present import table as report
+from spiral_vae.runs import replay, run
+from spiral_vae.training import cells
+from spiral_vae.workdir import life as workdir
 
 try:  # ml_collections looks for the config, and so into flag files, already here
     _CONFIG = config_flags.DEFINE_config_file("config", None, "Config file.", lock_config=True)

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from experiments import drawing, n_and_sigma, posterior_collapse, turns
-from spiral_vae import ground_truth
-from spiral_vae.spiral import Spiral
+from spiral_vae.exact import ground_truth
+from spiral_vae.process.spiral import Spiral
 
 RESULTS = {
     "basic_run": ["basic_run"],

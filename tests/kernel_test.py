@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from benchmarks import kernel
-from spiral_vae import networks, train
-from spiral_vae.likelihood import Fixed
+from spiral_vae.model import networks
+from spiral_vae.model.likelihood import Fixed
+from spiral_vae.training import train
 from tests.lanes import PROGRAM, make_lane
 
 pytestmark = pytest.mark.skipif(not shutil.which("cc"), reason="needs a C compiler")

@@ -6,9 +6,10 @@ import jax
 import numpy as np
 
 from configs import base
-from spiral_vae import networks, train
-from spiral_vae.likelihood import ClosedForm, Fixed, Heteroscedastic
-from spiral_vae.spiral import Spiral
+from spiral_vae.model import networks
+from spiral_vae.model.likelihood import ClosedForm, Fixed, Heteroscedastic
+from spiral_vae.process.spiral import Spiral
+from spiral_vae.training import train
 
 VAE = networks.VAE(
     networks.Encoder(hidden_dim=4, hidden_layers=1), networks.Decoder(hidden_dim=4, hidden_layers=1)

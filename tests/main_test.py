@@ -10,8 +10,10 @@ import signal
 import numpy as np
 import pytest
 
-from spiral_vae import config as config_lib
-from spiral_vae import ground_truth, trained, workdir
+from spiral_vae.config import command_line as config_lib
+from spiral_vae.exact import ground_truth
+from spiral_vae.runs import load as trained
+from spiral_vae.workdir import life as workdir
 
 TINY = ("--config.train.num_epochs=40", "--config.train.log_every=10")
 

@@ -1,0 +1,1 @@
+"""The exact answers, by quadrature, and the metrics that follow from them."""

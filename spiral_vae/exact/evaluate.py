@@ -1,0 +1,335 @@
+"""Did the model recover the truth? All metrics of one trained model, exact where that is possible.
+
+`evaluate` judges any encoder and decoder, whatever they were trained with.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from scipy import special
+from scipy.spatial import cKDTree
+
+from spiral_vae.exact import ground_truth, inference
+from spiral_vae.exact.ground_truth import Process
+from spiral_vae.exact.inference import Encode
+from spiral_vae.exact.mixture import Mixture
+from spiral_vae.maths import observation as observation_lib
+from spiral_vae.maths import shapes
+from spiral_vae.maths.observation import Observe
+from spiral_vae.model import networks
+from spiral_vae.model.likelihood import Likelihood
+from spiral_vae.process import spiral
+from spiral_vae.process.spiral import Spiral
+
+RECOVERED_KL = 0.06  # nats; a recovered model is nearer to the truth than this
+RECOVERED_SPEARMAN = 0.98  # and has the points of the spiral in their order
+COLLAPSED_KL = 0.01  # nats; q(z|x) is the prior
+OVERFITTED_GAP = 0.5  # nats by which the training points are likelier than new ones
+OVERCONFIDENT_EXCESS = 0.5  # nats of I_q(x; z) above I*(x; t)
+MAX_POINTS = 2_000  # of the training set that pairwise and per-point metrics look at
+_FAR = 20.0  # nats of log p(z), z about 6
+NUM_DRAWS = 2_000  # of the simulation-based calibration
+
+
+@dataclasses.dataclass(frozen=True)
+class Calibration:
+    """Ranks of true latents under q and the coverage of nominal intervals."""
+
+    rank: np.ndarray  # Q(z|x) of draws (z, x) of the model, [NUM_DRAWS]; uniform if q is right
+    nominal: np.ndarray  # [C]
+    coverage: np.ndarray  # share of draws in q's central intervals, [C]
+    noise_coverage: np.ndarray  # share of new points in the decoder's noise ellipses, [C]
+
+
+@dataclasses.dataclass(frozen=True)
+class Gaps:
+    """The inference gap of single points taken apart, nats."""
+
+    t: np.ndarray  # [P], rising
+    x: np.ndarray  # [P, 2]
+    approximation: np.ndarray  # log p - ELBO(best Gaussian), [P]
+    amortisation: np.ndarray  # ELBO(best Gaussian) - ELBO(encoder), [P]
+    best: inference.BestGaussian
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """What `evaluate` found."""
+
+    metrics: dict[str, float]  # named as the columns of summary.csv
+    gaps: Gaps | None  # None unless there is one latent dimension
+    calibration: Calibration | None
+    rules: ground_truth.Rules  # the model's density
+
+
+def evaluate(
+    encode: Encode,
+    observe: Observe,
+    *,
+    spec: Spiral,
+    t: np.ndarray,
+    x: np.ndarray,
+    gap_points: int = 24,
+) -> Report:
+    """Returns everything that can be said exactly about a VAE with a standard normal prior.
+
+    Args:
+      encode: x [N, 2] -> (mean, logvar) of q(z|x), [N, L] each.
+      observe: z [N, L] -> p(x|z); `observation.around` makes it from a mean and a sigma.
+      spec: the true process.
+      t: the true latent of the training points, [n].
+      x: the training points, [n, 2].
+      gap_points: over how many training points, evenly along t, the gap is taken apart.
+
+    Raises:
+      ValueError: more than two latent dimensions.
+    """
+    order = np.argsort(t, kind="stable")
+    thin = order[np.linspace(0, len(t) - 1, min(len(t), MAX_POINTS)).round().astype(int)]
+    t, x = np.asarray(t, np.float64)[thin], np.asarray(x, np.float64)[thin]
+    mean, logvar = (np.asarray(a, np.float64) for a in encode(x))
+    truth = ground_truth.process(spec)
+    centre = observe(np.zeros((1, mean.shape[1]))).mean
+    reach = float(np.max(np.linalg.norm(x - centre, axis=1)))
+    rules = ground_truth.model_rules(observe, mean.shape[1], reach)
+
+    nll = ground_truth.cross_entropy(truth, rules)
+    log_evidence, _ = rules.log_density(x)
+    bound = inference.elbo(x, mean, logvar, observe)
+    metrics = {
+        **_sigma_metrics(rules.fine, truth),
+        "elbo": np.mean(bound.elbo),
+        "reconstruction": np.mean(bound.reconstruction),
+        "kl_to_prior": np.mean(bound.kl),
+        "nll": nll.value,
+        "nll_error": nll.error,
+        "kl_to_truth": nll.value - truth.entropy.value,
+        "kl_to_truth_error": max(nll.error, truth.entropy.error),
+        "kl_from_truth": ground_truth.kl_from_truth(truth, rules).value,
+        "recovered_fraction": 1
+        - (nll.value - truth.entropy.value) / (truth.isotropic_nll - truth.entropy.value),
+        "train_log_evidence": np.mean(log_evidence),
+        "overfit_gap": np.mean(log_evidence) + nll.value,
+        "inference_gap": np.mean(log_evidence - bound.elbo),
+        "residual_ratio": np.mean(bound.residual) / x.shape[1],
+        **_latent_metrics(t, mean, logvar, spec),
+        "reconstruction_to_truth": _distance_to_truth(observe(mean).mean, truth),
+        **_curve_metrics(observe, mean.shape[1], truth),
+    }
+    gaps = calibration = None
+    if mean.shape[1] == 1:
+        some = np.linspace(0, len(t) - 1, min(len(t), gap_points)).round().astype(int)
+        best = inference.best_gaussian(x[some], mean[some], logvar[some], observe, rules.fine)
+        gaps = Gaps(
+            t=t[some],
+            x=x[some],
+            approximation=log_evidence[some] - best.elbo,
+            amortisation=best.elbo - bound.elbo[some],
+            best=best,
+        )
+        calibration = _calibration(encode, observe, spec, metrics["spearman"])
+        information, aggregate_kl = inference.aggregate(mean, logvar)
+        metrics |= {
+            "approximation_gap": np.mean(gaps.approximation),
+            "amortisation_gap": np.mean(gaps.amortisation),
+            "information": information,
+            "aggregate_kl": aggregate_kl,
+            "sbc_ks": _distance_to_uniform(calibration.rank),
+            "coverage_50": np.mean(np.abs(calibration.rank - 0.5) < 0.25),
+            "coverage_90": np.mean(np.abs(calibration.rank - 0.5) < 0.45),
+            "overconfident": information > truth.information.value + OVERCONFIDENT_EXCESS,
+        }
+    metrics["recovered"] = (
+        metrics["kl_to_truth"] < RECOVERED_KL and abs(metrics["spearman"]) > RECOVERED_SPEARMAN
+    )
+    metrics["collapsed"] = metrics["kl_to_prior"] < COLLAPSED_KL
+    return Report(metrics, gaps, calibration, rules)
+
+
+def verdict(metrics: dict[str, float]) -> str:
+    """Returns in a word or two what happened to a run.
+
+    'inaccurate' is a model that has the points in their order, but a density too far from p*.
+    """
+    if metrics["collapsed"]:
+        return "collapsed"
+    if metrics["overfit_gap"] > OVERFITTED_GAP:
+        return "overfitted"
+    if abs(metrics["spearman"]) <= RECOVERED_SPEARMAN:
+        return "partly folded"
+    return "recovered" if metrics["recovered"] else "inaccurate"
+
+
+def model_of(
+    vae: networks.VAE, likelihood: Likelihood, params: networks.Params
+) -> tuple[Encode, Observe]:
+    """Returns a VAE's encoder and p(x|z) as float64 functions of batches.
+
+    Args:
+      vae: the networks.
+      likelihood: of one lane.
+      params: of encoder, decoder and likelihood, with what the latter carried.
+    """
+    with jax.enable_x64(True):
+        fixed = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float64), (params, likelihood))
+
+    def on_batch(function: Callable) -> Callable:
+        def call(batch: np.ndarray):
+            with jax.enable_x64(True):
+                return shapes.mapped(
+                    functools.partial(function, *fixed), np.asarray(batch, np.float64)
+                )
+
+        return call
+
+    return on_batch(_jit_encode(vae)), on_batch(_jit_observe(vae))
+
+
+@functools.cache
+def _jit_encode(vae: networks.VAE) -> Callable:
+    def encode(params, likelihood, x):
+        del likelihood
+        return vae.encode(params, x)
+
+    return jax.jit(jax.vmap(encode, in_axes=(None, None, 0)))
+
+
+@functools.cache
+def _jit_observe(vae: networks.VAE) -> Callable:
+    def observe(params, likelihood, z):
+        return likelihood.observation(params["likelihood"], vae.decode(params, z)).full()
+
+    return jax.jit(jax.vmap(observe, in_axes=(None, None, 0)))
+
+
+def spearman(a: np.ndarray, b: np.ndarray) -> float:
+    """Returns the rank correlation of two vectors; 0 where one of them is constant."""
+    a, b = (_ranks(v) - (len(v) + 1) / 2 for v in (a, b))
+    scale = np.sqrt(np.sum(a**2) * np.sum(b**2))
+    return float(np.sum(a * b) / scale) if scale > 0 else 0.0
+
+
+def _ranks(values: np.ndarray) -> np.ndarray:
+    """Returns the ranks from 1 on, [N]; equal values share the mean of theirs."""
+    _, place, count = np.unique(values, return_inverse=True, return_counts=True)
+    return (np.cumsum(count) - 0.5 * (count - 1))[place]
+
+
+def _latent_metrics(t, mean, logvar, spec) -> dict[str, float]:
+    """Returns how the encoder's means relate to the true latent (M5, M8)."""
+    correlation = max((spearman(column, t) for column in mean.T), key=abs)
+    scale = np.exp(0.5 * logvar)
+    metrics = {
+        "spearman": correlation,
+        "active_units": int(np.sum(np.var(mean, axis=0) > 0.01)),
+        "max_scale_deviation": np.max(np.abs(scale - 1)),
+    }
+    if mean.shape[1] == 1:
+        with jax.enable_x64(True):
+            true_rank = np.asarray(spiral.t_cdf(t, jax.tree.map(float, spec)))
+        rank = special.ndtr(np.copysign(1.0, correlation) * mean[:, 0])
+        metrics["map_error"] = np.sqrt(np.mean((rank - true_rank) ** 2))
+    return metrics
+
+
+def _distance_to_truth(points: np.ndarray, truth: Process) -> float:
+    """Returns the RMS distance of points [N, 2] to the true curve, in noise_sigma."""
+    distance, _ = cKDTree(truth.rules.fine.mean).query(points)
+    return np.sqrt(np.mean(distance**2)) / truth.noise_sigma
+
+
+def sigmas_along_truth(nodes: Mixture, truth: Process) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the noise of a model and of the truth at the truth's nodes in t, [T, 2] each.
+
+    Standard deviations of each dimension; each true place is compared with the model's nearest one.
+    """
+    inside = nodes.log_prior > -_FAR  # of all |z| up to 400 those that p(z) sees
+    _, place = cKDTree(nodes.mean[inside]).query(truth.rules.fine.mean)
+    model = jax.tree.map(lambda leaf: leaf[inside][place], nodes.observation)
+    covariances = map(observation_lib.covariance, (model, truth.rules.fine.observation))
+    found, expected = (np.sqrt(np.diagonal(c, axis1=1, axis2=2)) for c in covariances)
+    return found, expected
+
+
+def _sigma_metrics(nodes: Mixture, truth: Process) -> dict[str, float]:
+    """Returns the decoder's noise, its root mean square over p(z), and its errors (M3)."""
+    weight = np.exp(nodes.log_weight + nodes.log_prior)
+    sigmas = observation_lib.mean_sigmas(nodes.observation, weight)
+    total = np.tensordot(weight, observation_lib.covariance(nodes.observation), axes=1)
+    sigma = np.sqrt(np.mean(sigmas**2))
+    log_ratio = np.abs(np.log(np.divide(*sigmas_along_truth(nodes, truth))))
+    along = np.exp(truth.rules.fine.log_weight + truth.rules.fine.log_prior)
+    return {
+        "sigma": sigma,
+        "sigma_x": sigmas[0],
+        "sigma_y": sigmas[1],
+        "noise_correlation": total[0, 1] / np.sqrt(total[0, 0] * total[1, 1]),
+        "sigma_ratio": sigma / truth.noise_sigma,
+        "sigma_x_ratio": sigmas[0] / truth.noise_sigmas[0],
+        "sigma_y_ratio": sigmas[1] / truth.noise_sigmas[1],
+        "sigma_log_ratio_rms": np.sqrt(along @ np.mean(log_ratio**2, axis=1) / along.sum()),
+        "sigma_log_ratio_max": np.max(log_ratio),
+    }
+
+
+def _curve_metrics(observe: Observe, latent_dim: int, truth: Process) -> dict[str, float]:
+    """Returns how far the decoder's curve and the true one are apart, in noise_sigma (M4, M8).
+
+    Each is weighted by its own prior; a decoder's surface (two latents) is looked at as well.
+    """
+    rng = np.random.default_rng(0)
+    if latent_dim == 1:
+        z = special.ndtri((np.arange(4096) + 0.5) / 4096)[:, None]
+    else:
+        z = rng.standard_normal((16_384, latent_dim))
+    model = observe(z).mean
+    nodes = truth.rules.fine
+    weight = np.exp(nodes.log_weight + nodes.log_prior)
+    to_model, _ = cKDTree(model).query(nodes.mean)
+    to_truth, _ = cKDTree(nodes.mean).query(model)
+    spread = np.max(np.sum((model - truth.mean) ** 2, axis=1)) / np.trace(truth.covariance)
+    return {
+        "truth_to_curve": np.sqrt(np.sum(weight * to_model**2) / weight.sum()) / truth.noise_sigma,
+        "curve_to_truth": np.sqrt(np.mean(to_truth**2)) / truth.noise_sigma,
+        "hausdorff_99": max(np.quantile(to_model, 0.99), np.quantile(to_truth, 0.99))
+        / truth.noise_sigma,
+        "order_parameter": spread,
+    }
+
+
+def _calibration(encode, observe, spec, correlation) -> Calibration:
+    """Returns simulation-based calibration (Talts et al. 2018, https://arxiv.org/abs/1804.06788).
+
+    Draws are of the model for q's ranks, and of the truth for the decoder's noise ellipses, where
+    a point's latent is Phi^-1(F(t)) up to the sign that the model chose.
+    """
+    rng = np.random.default_rng(0)
+    z = rng.standard_normal((NUM_DRAWS, 1))
+    mean, logvar = encode(observation_lib.draw(rng, observe(z)))
+    rank = special.ndtr((z - mean) * np.exp(-0.5 * logvar))[:, 0]
+    z = np.sort(z, axis=0)
+    x = observation_lib.draw(rng, ground_truth.true_decoder(spec)(z))
+    found = observe(np.copysign(1.0, correlation) * z)
+    y = np.linalg.solve(found.scale, (x - found.mean)[..., None])[..., 0]
+    if found.dof is None:
+        inside = -np.expm1(-0.5 * np.sum(y**2, axis=1))  # chi-square of two degrees
+    else:  # in a square, as each dimension has a noise of its own
+        inside = np.max(np.abs(2 * special.stdtr(found.dof, y) - 1), axis=1) ** 2
+    nominal = np.linspace(0.05, 0.95, 19)
+    return Calibration(
+        rank=rank,
+        nominal=nominal,
+        coverage=np.mean(np.abs(rank - 0.5)[:, None] < nominal / 2, axis=0),
+        noise_coverage=np.mean(inside[:, None] < nominal, axis=0),
+    )
+
+
+def _distance_to_uniform(rank: np.ndarray) -> float:
+    """Returns the Kolmogorov-Smirnov distance of values [N] in [0, 1] from the uniform law."""
+    step = np.arange(len(rank) + 1) / len(rank)
+    rank = np.sort(rank)
+    return float(max(np.max(step[1:] - rank), np.max(rank - step[:-1])))

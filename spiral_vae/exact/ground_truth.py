@@ -1,0 +1,265 @@
+"""Exact answers about the true process and about any model, each with its error.
+
+The true process is a `Mixture` over t, a model one over z; entropies and divergences between them
+are integrals over the plane of x. Those use the trapezoid rule on a square grid that covers all
+places where p* is not negligible: its integrands are smooth on the scale of the noise and vanish
+at the border, so the error falls exponentially with the step.
+
+Errors come from halving the nodes: each result is the one on the fine rule, its error the distance
+to the coarse one, which overstates the error of the former by far where the rule converges.
+"""
+
+import dataclasses
+import functools
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from scipy import special
+
+from spiral_vae.exact import mixture
+from spiral_vae.exact.mixture import Mixture
+from spiral_vae.maths import observation as observation_lib
+from spiral_vae.maths import shapes
+from spiral_vae.maths.gaussian import LOG_2PI
+from spiral_vae.maths.observation import Observation, Observe
+from spiral_vae.process import spiral
+from spiral_vae.process.spiral import Spiral
+
+MAX_LATENT_DIM = 2
+_RADIUS = 9.0  # of the plane around the curve, in sigma: mass e^(-40) lies outside
+_MAX_CELLS = 2**28  # of the plane
+_STEP = 0.35  # of the plane's grid, in sigma
+_OBSERVE = jax.jit(jax.vmap(spiral.observation, in_axes=(0, None)))
+_T_DENSITY = jax.jit(spiral.t_density)
+_T_OF_U = jax.jit(spiral.t_of_u)
+
+
+class Estimate(NamedTuple):
+    """A result and the error that halving the nodes shows."""
+
+    value: float
+    error: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Rules:
+    """The same mixture on a fine and on a coarse rule."""
+
+    fine: Mixture
+    coarse: Mixture
+
+    def log_density(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Returns log p(x) in nats and its error, [N] each, for x [N, D]."""
+        value = mixture.log_density(x, self.fine)
+        return value, np.abs(value - mixture.log_density(x, self.coarse))
+
+
+@dataclasses.dataclass(frozen=True)
+class Plane:
+    """Nodes over the plane of x; the sum of f(x) * area is the integral of f."""
+
+    x: np.ndarray  # [N, 2]
+    area: float
+    coarse: np.ndarray  # [N], true on every second line both ways: the coarse rule, 4 * area
+
+    def integral(self, values: np.ndarray) -> Estimate:
+        """Returns the integral over the plane of `values`, [N] at its nodes."""
+        fine = float(np.sum(values) * self.area)
+        return Estimate(fine, abs(fine - float(np.sum(values[self.coarse]) * 4 * self.area)))
+
+
+def process_rules(process: Spiral) -> Rules:
+    """Returns p*(x), the density of the process, as mixtures over t (u uniform)."""
+    process = jax.tree.map(float, process)
+
+    def observe(t: np.ndarray) -> Observation:
+        return _numpy(_OBSERVE, t[:, 0], process)
+
+    def log_prior(t: np.ndarray) -> np.ndarray:
+        with np.errstate(divide="ignore"):
+            return np.log(_numpy(_T_DENSITY, t, process))
+
+    ends = _numpy(_T_OF_U, np.array([process.u_start, process.u_stop]), process)
+    return _rules(observe, log_prior, tuple(ends), np.ptp(ends) / 8)
+
+
+def model_rules(observe: Observe, latent_dim: int, reach: float = 1.0) -> Rules:
+    """Returns p(x) of a decoder with a standard normal prior, as mixtures over z.
+
+    Args:
+      observe: p(x|z) for a batch of z.
+      latent_dim: L.
+      reach: how far from the decoder's curve x may lie.
+
+    Raises:
+      ValueError: more than two latent dimensions, where no grid is exact at an honest price.
+    """
+    if latent_dim > MAX_LATENT_DIM:
+        raise ValueError(
+            f"exact evaluation takes at most {MAX_LATENT_DIM} latent dimensions, not {latent_dim}"
+        )
+    if latent_dim == 2:
+        fine, coarse = (
+            mixture.on_grid(observe, latent_dim, num=num, stop=8.0) for num in (401, 201)
+        )
+        return Rules(fine, coarse)
+    # A point at distance `reach` pays for |z| up to reach / sigma with its likelihood; a tanh
+    # decoder is flat long before 400.
+    sigma, _ = observation_lib.extremes(observe(np.linspace(-12.0, 12.0, 2**10)[:, None]))
+    stop = float(np.clip(reach / sigma.min(), 12.0, 400.0))
+    return _rules(observe, lambda z: -0.5 * (z**2 + LOG_2PI), (-stop, stop), 1.0, reach)
+
+
+def _rules(observe, log_prior, interval, max_width, reach=1.0) -> Rules:
+    fine, coarse = (
+        mixture.along_curve(
+            observe, log_prior, interval, refine=refine, max_width=max_width, reach=reach
+        )
+        for refine in (1.0, 0.5)
+    )
+    return Rules(fine, coarse)
+
+
+def plane(rules: Rules, step: float | None = None) -> Plane:
+    """Returns a grid over all places where a mixture's density is not negligible.
+
+    Args:
+      rules: the density.
+      step: of the grid, by default 0.35 of its smallest standard deviation.
+    """
+    mean = rules.fine.mean
+    smallest, largest = observation_lib.extremes(rules.fine.observation)
+    step = step or _STEP * float(smallest.min())
+    margin = int(np.ceil(_RADIUS * float(largest.max()) / step))
+    # Thin out the curve to cells of the grid, then take every cell within the margin of one.
+    cells = np.unique(np.rint(mean / step).astype(np.int64), axis=0)
+    low = cells.min(axis=0) - margin
+    shape = cells.max(axis=0) + margin + 1 - low
+    if np.prod(shape, dtype=float) > _MAX_CELLS:
+        raise ValueError(f"the noise, {smallest.min():.2g}, is too small for a grid of the plane")
+    mask = np.zeros(shape, bool)
+    mask[tuple((cells - low).T)] = True
+    for axis in range(2):  # a square of cells around each: a box filter along both axes
+        total = np.cumsum(np.insert(mask, 0, False, axis=axis), axis=axis, dtype=np.int64)
+        size = mask.shape[axis]
+        upper = np.minimum(np.arange(size) + margin + 1, size)
+        lower = np.maximum(np.arange(size) - margin, 0)
+        mask = np.take(total, upper, axis=axis) > np.take(total, lower, axis=axis)
+    index = np.argwhere(mask) + low
+    return Plane(x=index * step, area=step**2, coarse=np.all(index % 2 == 0, axis=1))
+
+
+@dataclasses.dataclass(frozen=True)
+class Process:
+    """All that is known exactly about a process; nats and units of x."""
+
+    rules: Rules
+    plane: Plane
+    log_density: np.ndarray  # log p*(x) at the nodes of the plane
+    mass: Estimate  # of p* on the plane, 1 if it is covered
+    entropy: Estimate  # h(p*) = -E log p*(x): no model has a lower nll
+    information: Estimate  # I(x; t)
+    mean: np.ndarray  # E x, [2]
+    covariance: np.ndarray  # of x, [2, 2]
+    noise_sigmas: np.ndarray  # root mean square over t of the noise in each dimension, [2]
+
+    @property
+    def noise_sigma(self) -> float:
+        """The root mean square of the noise over dimensions and t: the unit of distances."""
+        return float(np.sqrt(np.mean(self.noise_sigmas**2)))
+
+    @property
+    def eigenvalues(self) -> np.ndarray:
+        """The eigenvalues of the covariance, falling; sigma_c = sqrt of the first."""
+        return np.linalg.eigvalsh(self.covariance)[::-1]
+
+    @property
+    def isotropic_nll(self) -> float:
+        """The nll of the best isotropic Gaussian: what a collapsed model can reach at best."""
+        dim = len(self.mean)
+        return 0.5 * dim * (LOG_2PI + 1 + np.log(np.trace(self.covariance) / dim))
+
+    @property
+    def gaussian_nll(self) -> float:
+        """The nll of the best Gaussian with full covariance."""
+        return 0.5 * (len(self.mean) * (LOG_2PI + 1) + np.linalg.slogdet(self.covariance)[1])
+
+
+def process(spec: Spiral) -> Process:
+    """Returns the exact facts of a process (kept, as many lanes share one)."""
+    return _process(jax.tree.map(float, spec))
+
+
+@functools.lru_cache(maxsize=8)
+def _process(spec: Spiral) -> Process:
+    rules = process_rules(spec)
+    nodes = plane(rules)
+    log_density = mixture.log_density(nodes.x, rules.fine)
+    density = np.exp(log_density)
+    entropy = nodes.integral(-density * log_density)
+    weight = np.exp(rules.fine.log_weight + rules.fine.log_prior)
+    noise = rules.fine.observation
+    diagonal = np.diagonal(noise.scale, axis1=1, axis2=2)
+    noise_entropy = LOG_2PI + 1 + weight @ np.sum(np.log(diagonal), axis=1) / weight.sum()
+    mean, covariance = mixture.covariance(rules.fine)
+    return Process(
+        rules=rules,
+        plane=nodes,
+        log_density=log_density,
+        mass=nodes.integral(density),
+        entropy=entropy,
+        information=Estimate(entropy.value - noise_entropy, entropy.error),
+        mean=mean,
+        covariance=covariance,
+        noise_sigmas=observation_lib.mean_sigmas(noise, weight),
+    )
+
+
+def cross_entropy(truth: Process, model: Rules) -> Estimate:
+    """Returns nll = -E_{p*} log p(x) of a model in nats; the error is the larger of x's and z's.
+
+    KL(p* || p) is this less the entropy of the process.
+    """
+    nodes, density = truth.plane, np.exp(truth.log_density)
+    log_density = mixture.log_density(nodes.x, model.fine)
+    value = nodes.integral(-density * log_density)
+    # The coarse rule in z is compared where the coarse rule in x has its nodes: that is enough.
+    some = nodes.coarse
+    change = np.abs(log_density[some] - mixture.log_density(nodes.x[some], model.coarse))
+    error = float(np.sum(density[some] * change) * 4 * nodes.area)
+    return Estimate(value.value, max(value.error, error))
+
+
+def kl_from_truth(truth: Process, model: Rules, max_nodes: int = 200_000) -> Estimate:
+    """Returns KL(p || p*) in nats, where the model's own plane is affordable, else nan.
+
+    The tails of a Student-t are not: their KL is infinite, as p*'s are Gaussian.
+    """
+    smallest, largest = observation_lib.extremes(model.fine.observation)
+    own, _ = observation_lib.extremes(truth.rules.fine.observation)
+    step = _STEP * min(float(smallest.min()), float(own.min()))
+    extent = np.ptp(model.fine.mean, axis=0) + 2 * _RADIUS * largest.max()
+    if model.fine.observation.dof is not None or np.prod(extent / step) > max_nodes:
+        return Estimate(np.nan, np.nan)
+    nodes = plane(model, step)
+    log_density = mixture.log_density(nodes.x, model.fine)
+    difference = log_density - mixture.log_density(nodes.x, truth.rules.fine)
+    return nodes.integral(np.exp(log_density) * difference)
+
+
+def true_decoder(spec: Spiral) -> Observe:
+    """Returns the decoder that makes a standard normal z the process: t = F^-1(Phi(z))."""
+    spec = jax.tree.map(float, spec)
+
+    def observe(z: np.ndarray) -> Observation:
+        u = spec.u_start + (spec.u_stop - spec.u_start) * special.ndtr(z[:, 0])
+        t = _numpy(_T_OF_U, u, spec)
+        return _numpy(_OBSERVE, t, spec)
+
+    return observe
+
+
+def _numpy(function, values: np.ndarray, spec: Spiral):
+    with jax.enable_x64(True):
+        return shapes.mapped(lambda batch: function(batch, spec), np.asarray(values, np.float64))

@@ -1,0 +1,1 @@
+"""Mathematics that knows of nothing above it: Gaussians, noise around a mean, batches."""

@@ -1,0 +1,1 @@
+"""What is trained: networks, and the kinds of posterior, likelihood and objective."""

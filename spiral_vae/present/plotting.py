@@ -1,0 +1,532 @@
+"""Figures of runs and of exact answers: numpy arrays in, `Figure` out, files by `save` alone.
+
+The only module of the package that needs matplotlib. Figures are made without pyplot, so none is
+kept alive behind the caller's back. A value that is not finite (a lane that failed) is not drawn.
+"""
+
+import functools
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+from scipy.special import bdtr
+
+from spiral_vae.workdir import files as results
+
+# Okabe & Ito's colours, told apart by the colour-blind; each means the same in every figure.
+DATA = "#999999"
+TRUTH = "#000000"  # the process that made the data
+MODEL = "#0072B2"  # prior and decoder, and all that follows from them exactly
+ENCODER = "#D55E00"
+BEST = "#009E73"  # the best Gaussian, what an encoder could reach
+_LANES = [MODEL, ENCODER, BEST, "#CC79A7", "#56B4E9", "#E69F00", TRUTH]
+
+_WIDTH = 10.0  # inch; with _DPI and 11 pt, letters are 14 px high when 1500 px are shown on 900
+_DPI = 150
+_STYLE = {
+    "font.size": 11,
+    "axes.titlesize": 11,
+    "xtick.labelsize": 10,
+    "ytick.labelsize": 10,
+    "legend.fontsize": 10,
+    "legend.frameon": False,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "axes.titley": 1.0,  # by default it is found from all tick labels, a third of the drawing
+    "legend.markerscale": 2,
+    "lines.linewidth": 1.5,
+    "lines.markersize": 4,
+    "svg.hashsalt": "spiral_vae",  # else ids in the SVG are random
+}
+# Ticks are made when a figure is drawn, so `save` needs the style as well.
+styled = matplotlib.rc_context(_STYLE)
+
+
+@styled
+def save(figure: Figure, folder: Path, name: str) -> None:
+    """Writes folder/name.png and folder/name.svg, each whole or not at all.
+
+    The same figure gives the same bytes: the first call freezes its layout, as laying out starts
+    from the last result and so moves by a hair each time. The canvases are called themselves, since
+    `Figure.savefig` would go through all of a figure twice for each file.
+    """
+    figure.set_dpi(_DPI)  # here, as writing an SVG leaves another one behind
+    canvas = FigureCanvasAgg(figure)
+    figure.get_layout_engine().execute(figure)
+    figure.set_layout_engine("none")
+    print_svg = functools.partial(FigureCanvasSVG(figure).print_svg, metadata={"Date": None})
+    for kind, write in (("png", canvas.print_png), ("svg", print_svg)):
+        partial = results.partial(folder / f"{name}.{kind}")
+        try:
+            write(partial)
+            os.replace(partial, folder / f"{name}.{kind}")
+        finally:
+            partial.unlink(missing_ok=True)
+
+
+@styled
+def basic_run(
+    *,
+    t: np.ndarray,
+    x: np.ndarray,
+    mean: np.ndarray,
+    reconstruction: np.ndarray,
+    samples: np.ndarray,
+    curve: np.ndarray,
+) -> Figure:
+    """Draws what a run learned: the latent against t, reconstructions, generated points.
+
+    Args:
+      t: where on the spiral each point was made, [n].
+      x: data, [n, 2].
+      mean: mean of q(z|x), [n].
+      reconstruction: the decoder's mean at `mean`, [n, 2].
+      samples: points generated from the prior, the decoder's noise included, [m, 2].
+      curve: the spiral without noise, [k, 2].
+    """
+    figure = new_figure(4.0)
+    latent, middle, right = figure.subplots(1, 3)
+    latent.plot(t, mean, ".", color=ENCODER, label="mean of q(z|x)")
+    latent.set(title="Latent", xlabel="true $t$", ylabel="mean of $q(z|x)$", box_aspect=1)
+
+    middle.plot(*x.T, ".", color=DATA, label="data")
+    middle.plot(*reconstruction.T, ".", color=MODEL, label="model")
+    middle.plot(*curve.T, color=TRUTH, linewidth=1, label="noise-free spiral")
+    middle.set_title("Reconstruction at the mean")
+    right.plot(*samples.T, ".", color=MODEL)
+    right.plot(*curve.T, color=TRUTH, linewidth=1)
+    right.set_title("Generated, with noise")
+    for axes in (middle, right):
+        data_space(axes, x, reconstruction, samples, curve)
+    right.set_ylabel("")
+    return shared_legend(figure)
+
+
+@styled
+def training(
+    *,
+    epoch: np.ndarray,
+    loss: np.ndarray,
+    reconstruction: np.ndarray,
+    kl: np.ndarray,
+    names: Sequence[str] | None = None,
+) -> Figure:
+    """Draws the terms of the loss along training, nats per point.
+
+    One lane is a line; several are their median and 10-90 % band or, with names, a line each.
+
+    Args:
+      epoch: [rows], increasing.
+      loss: the negative bound at the beta of training, [lanes, rows].
+      reconstruction: -E_q log p(x|z), [lanes, rows].
+      kl: KL(q(z|x) || p(z)), [lanes, rows].
+      names: of the lanes, for the legend.
+    """
+    figure = new_figure(4.0)
+    panels = {
+        "Loss": (loss, "$-$bound"),
+        "Reconstruction": (reconstruction, r"$-\mathrm{E}_q \log p(x|z)$"),
+        "KL to the prior": (kl, r"$\mathrm{KL}(q(z|x)\,\|\,p(z))$"),
+    }
+    for axes, (title, (lanes, label)) in zip(
+        figure.subplots(1, 3).flat, panels.items(), strict=True
+    ):
+        axes.set(title=title, ylabel=f"{label}, nats per point")
+        low, high = _along_training(axes, epoch, lanes, names)
+        _show_bulk(axes, epoch, low, high)
+    return shared_legend(figure)
+
+
+@styled
+def progress(
+    *,
+    epoch: np.ndarray,
+    kl_to_truth: np.ndarray,
+    spearman: np.ndarray,
+    kl_to_prior: np.ndarray,
+    inference_gap: np.ndarray,
+    references: Mapping[str, float] | None = None,
+) -> Figure:
+    """Draws exact metrics along training: one lane as a line, several as median and band.
+
+    Args:
+      epoch: [rows], increasing; may start at 0.
+      kl_to_truth: KL(p* || p) in nats, [lanes, rows]; on a log scale.
+      spearman: rank correlation of t and the mean of q(z|x), [lanes, rows]; drawn without its
+        sign, which means nothing as the prior is symmetric.
+      kl_to_prior: KL(q(z|x) || p(z)) in nats, mean over points, [lanes, rows].
+      inference_gap: log p(x) - ELBO, mean over points, nats, [lanes, rows].
+      references: name -> nats, drawn as lines next to `kl_to_truth`.
+    """
+    figure = new_figure(6.4)
+    truth, order, prior, gap = figure.subplots(2, 2).flat
+    _along_training(truth, epoch, _log_scaled(truth, kl_to_truth))
+    truth.set(title="Model against the truth", ylabel=r"KL$(p^*\|\,p)$, nats")
+    for style, (name, value) in zip(
+        ("--", ":", "-.") * len(references or {}), (references or {}).items(), strict=False
+    ):
+        truth.axhline(value, color=TRUTH, linestyle=style, linewidth=1, label=name)
+
+    _along_training(order, epoch, np.abs(spearman))
+    order.set(title="Order of the latent", ylabel=r"|Spearman's $\rho$|", ylim=(-0.03, 1.03))
+    _along_training(prior, epoch, kl_to_prior)
+    prior.set(title="KL to the prior", ylabel=r"KL$(q(z|x)\,\|\,p(z))$, nats")
+    _along_training(gap, epoch, inference_gap)
+    gap.set(title="Inference gap", ylabel=r"$\log p(x) - $ELBO, nats per point")
+    return shared_legend(figure)
+
+
+@styled
+def density(
+    *,
+    grid_x: np.ndarray,
+    grid_y: np.ndarray,
+    truth: np.ndarray,
+    model: np.ndarray,
+    x: np.ndarray,
+) -> Figure:
+    """Draws the true density, the learned one on the same colour scale, and their difference.
+
+    A model that overfits can be orders of magnitude denser than the truth at some places. The
+    scale stops at three times the truth's peak, so that the truth stays visible.
+
+    Args:
+      grid_x: [a], first coordinate.
+      grid_y: [b], second coordinate.
+      truth: p*(x), [b, a], per unit area.
+      model: p(x), [b, a], per unit area.
+      x: data, [n, 2].
+    """
+    difference = model - truth
+    top = min(_largest(truth, model), 3 * _largest(truth))
+    bound = min(_largest(np.abs(difference)), top)
+    densities = {"vmin": 0, "vmax": top, "cmap": "Blues"}
+    panels = (
+        ("True density", truth, densities),
+        ("Learned density", model, densities),
+        ("Learned $-$ true", difference, {"vmin": -bound, "vmax": bound, "cmap": "RdBu_r"}),
+    )
+    figure = new_figure(5.2)
+    grid = figure.subplots(1, 3, sharex=True, sharey=True)
+    meshes = []
+    for axes, (title, values, colours) in zip(grid, panels, strict=True):
+        # As vectors, the SVG of a fine grid would have tens of megabytes.
+        meshes.append(
+            axes.pcolormesh(grid_x, grid_y, values, shading="nearest", rasterized=True, **colours)
+        )
+        axes.plot(*x.T, ".", color=DATA, markersize=2.5, label="data")
+        axes.set(title=title, xlabel="$x_1$", aspect="equal")
+        axes.set(xlim=(grid_x[0], grid_x[-1]), ylim=(grid_y[0], grid_y[-1]))
+    grid[0].set_ylabel("$x_2$")
+    bar = {"location": "bottom", "aspect": 30}
+    figure.colorbar(
+        meshes[0],
+        ax=grid[:2],
+        shrink=0.5,
+        extend="max" if _largest(model) > top else "neither",
+        label="density, per unit area",
+        **bar,
+    )
+    figure.colorbar(
+        meshes[2],
+        ax=grid[2],
+        extend="both" if _largest(np.abs(difference)) > bound else "neither",
+        label="difference, per unit area",
+        ticks=MaxNLocator(4),
+        **bar,
+    )
+    return shared_legend(figure)
+
+
+@styled
+def posterior(
+    *,
+    z: np.ndarray,
+    exact: np.ndarray,
+    encoder: np.ndarray,
+    best: np.ndarray,
+    points: np.ndarray,
+    x: np.ndarray,
+    curve: np.ndarray,
+) -> Figure:
+    """Draws densities over z for p <= 6 chosen points, and where these points lie.
+
+    Args:
+      z: [k], increasing.
+      exact: the model's p(z|x) at each point, [p, k], per unit z.
+      encoder: q(z|x), [p, k], per unit z.
+      best: the Gaussian with the least KL to the exact posterior, [p, k], per unit z.
+      points: the chosen points, [p, 2].
+      x: data, [n, 2].
+      curve: the spiral without noise, [c, 2].
+    """
+    columns = min(len(points), 3)
+    rows = -(-len(points) // 3)
+    figure = new_figure(4.6)
+    cells = figure.add_gridspec(rows, 1 + columns, width_ratios=[1.8] + [1] * columns)
+    plane = figure.add_subplot(cells[:, 0])
+    plane.plot(*x.T, ".", color=DATA, label="data")
+    plane.plot(*curve.T, color=TRUTH, linewidth=1, label="noise-free spiral")
+    plane.set_title("Chosen points")
+    data_space(plane, x, points, curve)
+    circle = {"boxstyle": "circle,pad=0.2", "facecolor": "white", "edgecolor": TRUTH}
+    for i, (point, *densities) in enumerate(zip(points, exact, encoder, best, strict=True)):
+        if np.isfinite(point).all():
+            plane.text(*point, str(i + 1), fontsize=9, ha="center", va="center", bbox=circle)
+        axes = figure.add_subplot(cells[i // 3, 1 + i % 3])
+        _posterior_panel(axes, z, *densities)
+        axes.set_title(f"Point {i + 1}")
+        if i % 3 == 0:
+            axes.set_ylabel("density, per unit $z$")
+        if i + 3 >= len(points):
+            axes.set_xlabel("$z$")
+    return shared_legend(figure)
+
+
+@styled
+def gaps(*, t: np.ndarray, approximation: np.ndarray, amortisation: np.ndarray) -> Figure:
+    """Draws the two parts of the inference gap along the curve, nats.
+
+    A linear axis shows the sum, where it is large; a log axis shows all of the rest.
+
+    Args:
+      t: where on the spiral each point was made, [n].
+      approximation: KL of the best Gaussian to the exact posterior, >= 0, [n].
+      amortisation: what the encoder loses against the best Gaussian, >= 0, [n].
+    """
+    rows = np.argsort(t)
+    rows = rows[np.isfinite(t + approximation + amortisation)[rows]]
+    parts = {
+        "approximation": (approximation[rows], BEST),
+        "amortisation": (amortisation[rows], ENCODER),
+    }
+    figure = new_figure(4.2)
+    stacked, separate = figure.subplots(1, 2)
+    bottom = np.zeros(len(rows))
+    for name, (part, colour) in parts.items():
+        mean = part.mean() if part.size else np.nan
+        stacked.fill_between(
+            t[rows],
+            bottom,
+            bottom + part,
+            color=colour,
+            linewidth=0.5,
+            label=f"{name}, mean {mean:.2g} nats",
+        )
+        separate.plot(t[rows], _log_scaled(separate, part), ".", color=colour)
+        bottom = bottom + part
+    stacked.set(title="Inference gap = sum of both", xlabel="true $t$", ylabel="nats per point")
+    separate.set(title="Each, log scale", xlabel="true $t$", ylabel="nats per point")
+    return shared_legend(figure)
+
+
+@styled
+def calibration(
+    *,
+    rank: np.ndarray,
+    coverage_nominal: np.ndarray,
+    coverage: np.ndarray,
+    noise_coverage: np.ndarray,
+) -> Figure:
+    """Draws whether q and the decoder's noise are as wide as they should be.
+
+    Args:
+      rank: of the z that made a point among draws of q(z|x), in [0, 1], [s]; uniform if q is
+        right (simulation-based calibration, https://arxiv.org/abs/1804.06788).
+      coverage_nominal: mass of the central regions, [c].
+      coverage: share of such z within q's central interval, [c].
+      noise_coverage: share of points within the decoder's noise ellipse, [c].
+    """
+    figure = new_figure(4.8)
+    left, right = figure.subplots(1, 2)
+    rank = rank[np.isfinite(rank)]
+    bins = 20
+    # The count in one bin is binomial; its quantiles are the first counts that reach the mass.
+    reached = bdtr(np.arange(len(rank) + 1), len(rank), 1 / bins)
+    low, high = np.searchsorted(reached, [0.025, 0.975])
+    left.axhspan(low, high, color=DATA, alpha=0.35, linewidth=0, label="95 % of uniform ranks")
+    counts, edges = np.histogram(rank, bins, (0, 1))
+    left.stairs(counts, edges, baseline=None, color=ENCODER, linewidth=1.5, label="encoder")
+    left.set(
+        title="Rank of the true $z$", xlabel="rank in draws of $q(z|x)$", ylabel="count per bin"
+    )
+    left.set(xlim=(0, 1), ylim=(0, 1.1 * max(high, *counts, 1)), box_aspect=1)
+
+    right.plot([0, 1], [0, 1], color=TRUTH, linewidth=1, linestyle="--", label="calibrated")
+    right.plot(coverage_nominal, coverage, ".-", color=ENCODER)
+    right.plot(coverage_nominal, noise_coverage, ".-", color=MODEL, label="decoder's noise")
+    right.set(title="Coverage", xlabel="nominal", ylabel="found", aspect="equal")
+    right.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03))
+    return shared_legend(figure)
+
+
+def band(lanes: np.ndarray) -> np.ndarray:
+    """Returns the 10, 50 and 90 % percentiles over the finite of lanes [lanes, rows]: [3, rows].
+
+    A row without a finite value is NaN.
+    """
+    lanes = np.where(np.isfinite(lanes), lanes, np.nan)
+    some = np.isfinite(lanes).any(axis=0)
+    result = np.full((3, lanes.shape[1]), np.nan)
+    if some.any():
+        result[:, some] = np.nanpercentile(lanes[:, some], (10, 50, 90), axis=0)
+    return result
+
+
+def new_figure(height: float) -> Figure:
+    return Figure(figsize=(_WIDTH, height), layout="constrained")
+
+
+def shared_legend(figure: Figure) -> Figure:
+    """Puts one legend for all panels below them, where it covers no point."""
+    entries = {}
+    for axes in figure.axes:
+        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
+            entries.setdefault(label, handle)
+    if entries:
+        figure.legend(
+            entries.values(), entries.keys(), loc="outside lower center", ncols=min(len(entries), 5)
+        )
+    return figure
+
+
+def log_scale(axes: Axes, which: str) -> None:
+    """Gives the 'x' or 'y' axis a log scale whose labels are plain numbers that don't collide."""
+    axis = getattr(axes, f"{which}axis")
+    axes.set(**{f"{which}scale": "log"})
+    low, high = sorted(axis.get_view_interval())
+    subs = (1.0, 2.0, 5.0) if high / low < 30 else (1.0,)
+    axis.set_major_locator(LogLocator(subs=subs, numticks=6))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def data_space(axes: Axes, *points: np.ndarray) -> None:
+    """Gives axes of data space the same scale and a square that holds points, each [n, 2]."""
+    points = np.concatenate(points)
+    points = points[np.isfinite(points).all(axis=1)]
+    low, high = (
+        (points.min(axis=0), points.max(axis=0)) if len(points) else (-np.ones(2), np.ones(2))
+    )
+    half = 0.55 * (high - low).max() or 1.0
+    for centre, limits in zip((low + high) / 2, (axes.set_xlim, axes.set_ylim), strict=True):
+        limits(centre - half, centre + half)
+    axes.set(aspect="equal", xlabel="$x_1$", ylabel="$x_2$")
+
+
+def _along_training(
+    axes: Axes, epoch: np.ndarray, lanes: np.ndarray, names: Sequence[str] | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Draws lanes [lanes, rows] against epoch [rows].
+
+    Returns the lowest and the highest of what is drawn, each [rows].
+    """
+    marker = "." if len(epoch) == 1 else ""  # a line through one row is invisible
+    lanes = np.where(np.isfinite(lanes), lanes, np.nan)
+    if names is not None:
+        low, high = np.fmin.reduce(lanes), np.fmax.reduce(lanes)
+        for i, (name, lane) in enumerate(zip(names, lanes, strict=True)):
+            cycle, colour = divmod(i, len(_LANES))
+            axes.plot(
+                epoch,
+                lane,
+                marker=marker,
+                color=_LANES[colour],
+                linestyle=("-", "--", ":", "-.")[cycle % 4],
+                label=name,
+            )
+    else:
+        low, median, high = band(lanes)
+        several = len(lanes) > 1
+        label = f"median of {len(lanes)} lanes" if several else None
+        axes.plot(epoch, median, marker=marker, color=MODEL, label=label)
+        if several:
+            axes.fill_between(
+                epoch, low, high, color=MODEL, alpha=0.25, linewidth=0, label="10-90 % of lanes"
+            )
+    # Most happens early. A log axis has no 0, so there it is linear up to the first epoch after.
+    first, last = epoch[epoch > 0].min(initial=epoch[-1]), epoch[-1]
+    if last >= 10 * first > 0:
+        if epoch[0] > 0:
+            axes.set_xlim(first / 1.2, last * 1.2)
+            log_scale(axes, "x")
+        else:
+            axes.set_xscale("symlog", linthresh=first, linscale=0.3)
+            axes.set_xlim(0, last * 1.2)
+    axes.set_xlabel("epoch")
+    return low, high
+
+
+def _show_bulk(axes: Axes, epoch: np.ndarray, low: np.ndarray, high: np.ndarray) -> None:
+    """Chooses a scale of y, in nats, for what is drawn between low and high, each [rows].
+
+    An untrained decoder with a small sigma starts at 1e8 nats. A short spike may leave the top of
+    a linear axis; where the way down takes long, the axis is log, or symlog if there are losses
+    below 0.
+    """
+    some = np.isfinite(high) & (epoch > 0)
+    if not some.any():
+        return
+    epoch, low, high = epoch[some], low[some], high[some]
+    even = np.geomspace(epoch[0], epoch[-1], 200)  # even on the axis, unlike the rows
+    rows = np.searchsorted(epoch, even).clip(max=len(epoch) - 1)
+    bottom, top, peak = low.min(), np.percentile(high[rows], 75), high.max()
+    margin = 0.05 * (top - bottom) or 1.0
+    if top - bottom > 1e3 and bottom > 0:
+        axes.set_yscale("log")
+    elif top - bottom > 1e3:
+        axes.set_yscale("symlog", linthresh=10)
+        axes.set_ylim(2 * bottom - 10, 2 * peak)  # matplotlib would mirror the decades below 0
+    elif peak - top > 400 * margin:
+        axes.set_ylim(bottom - margin, top + 4 * margin)
+        axes.set_title(f"{axes.get_title()}\n(starts off scale, peak {peak:.1e})")
+
+
+def _posterior_panel(
+    axes: Axes,
+    z: np.ndarray,
+    exact: np.ndarray,
+    encoder: np.ndarray,
+    best: np.ndarray,
+) -> None:
+    """Draws three densities [k] over z [k] where they have their mass."""
+    inside = np.zeros(len(z), bool)
+    for values in (exact, encoder, best):
+        inside |= values > max(0.01 * _largest(values), 1e-12)
+    if inside.any():
+        left, right = z[inside][[0, -1]]
+        margin = 0.1 * (right - left) or 0.1
+        left, right = left - margin, right + margin
+        # A far too narrow encoder may leave the top, so that the others stay visible.
+        top = min(_largest(exact, encoder, best), 3 * _largest(exact, best))
+        axes.set(xlim=(left, right), ylim=(0, 1.05 * top))
+        # What can't be seen would be most of the SVG.
+        shown = slice(max(np.searchsorted(z, left) - 1, 0), np.searchsorted(z, right) + 1)
+        z, exact, encoder, best = z[shown], exact[shown], encoder[shown], best[shown]
+    axes.fill_between(z, exact, color=MODEL, alpha=0.35, linewidth=0, label="exact p(z|x)")
+    axes.plot(z, encoder, color=ENCODER, label="encoder q(z|x)")
+    axes.plot(z, best, color=BEST, linestyle="--", label="best Gaussian")
+    axes.xaxis.set_major_locator(MaxNLocator(2))
+    axes.yaxis.set_major_locator(MaxNLocator(3))
+
+
+def _log_scaled(axes: Axes, values: np.ndarray) -> np.ndarray:
+    """Gives axes a log scale if any of values is positive; returns them, NaN where none exists."""
+    positive = values > 0
+    if positive.any():
+        axes.set_yscale("log")
+    return np.where(positive, values, np.nan)
+
+
+def _largest(*arrays: np.ndarray) -> float:
+    """Returns the largest finite value, or 1 where none is positive: a scale to divide by."""
+    values = np.concatenate([array.ravel() for array in arrays])
+    return values.max(initial=0.0, where=np.isfinite(values)) or 1.0

@@ -1,0 +1,1 @@
+"""What makes the data: processes, known curves among them."""

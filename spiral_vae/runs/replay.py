@@ -1,0 +1,77 @@
+"""The steps at which lanes of a run stopped being finite, once more, with JAX's own checks."""
+
+import dataclasses
+import functools
+from collections.abc import Iterator
+from pathlib import Path
+
+import jax
+from ml_collections import ConfigDict
+
+from spiral_vae.training import cells
+from spiral_vae.workdir import files as results
+from spiral_vae.config import lanes as sweep
+from spiral_vae.training import train
+from spiral_vae.config import command_line as config_lib
+from spiral_vae.workdir import life as workdir_lib
+from spiral_vae.workdir.checkpoint import Checkpoints
+from spiral_vae.workdir.life import WorkdirError
+
+
+@dataclasses.dataclass(frozen=True)
+class Failure:
+    """Where a lane stopped being finite."""
+
+    lane: int
+    step: int  # from the start of the training, from 1 on
+    term: str  # of train.TERMS
+    error: FloatingPointError | None  # JAX's, with the traceback; None if it does not come again
+
+
+def failures(config: ConfigDict, workdir: str | Path) -> Iterator[Failure]:
+    """Yields where the lanes of a run broke down, found again from their last checkpoints.
+
+    The bad step is run operation by operation, so that the error's traceback leads to the line.
+
+    Args:
+      config: of the run.
+      workdir: of the run, trained to its end.
+
+    Raises:
+      WorkdirError: there is no such run, it is not finished, or a lane that broke down has no good
+        checkpoint.
+    """
+    path = Path(workdir)
+    workdir_lib.verify(path, workdir_lib.CONFIG, workdir_lib.SUMMARY)
+    _, rows = config_lib.expand(config, config.sweep)
+    summary = results.read_csv(path / workdir_lib.SUMMARY)
+    statuses = zip(summary["lane"], summary["status"], strict=True)
+    broken = {lane for lane, status in statuses if status.startswith(cells.NOT_FINITE)}
+    for number, group in enumerate(sweep.groups(config, rows)):
+        store = Checkpoints(path / workdir_lib.CHECKPOINTS / f"group_{number}", keep=1)
+        for place, *arguments in cells.failed(
+            group.lanes, group.program, cell_width=config.cell_width, store=store
+        ):
+            lane = int(group.index[place])
+            broken.discard(lane)
+            yield _again(lane, *arguments, group.program)
+    if broken:
+        raise WorkdirError(f"{path} has no good checkpoint of lane {min(broken)}")
+
+
+def _again(
+    number: int, state: train.State, data: train.Data, lane: train.Lane, program: train.Program
+) -> Failure:
+    step, term = train.first_failure(state, data, lane, program)
+    steps = train.batches(state.epoch, state.key, data, lane, program)
+    one = functools.partial(train.train_step, lane=lane, program=program)
+    bad = int(step - 1) % program.steps_per_epoch
+    carry = (state.params, state.opt_state, state.carried)
+    carry, _ = jax.lax.scan(one, carry, jax.tree.map(lambda leaf: leaf[:bad], steps))
+    error = None
+    try:
+        with jax.disable_jit(), jax.debug_nans(True), jax.debug_infs(True):
+            one(carry, jax.tree.map(lambda leaf: leaf[bad], steps))
+    except FloatingPointError as raised:
+        error = raised
+    return Failure(number, int(step), train.TERMS[int(term)], error)

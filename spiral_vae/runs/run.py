@@ -1,0 +1,364 @@
+"""A whole run: lanes are trained, judged and written to a workdir."""
+
+import concurrent.futures
+import contextlib
+import dataclasses
+import functools
+import importlib
+import json
+import os
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+from ml_collections import ConfigDict
+from tqdm import tqdm
+
+from spiral_vae.training import cells
+from spiral_vae.runs import dataset
+from spiral_vae.exact import evaluate
+from spiral_vae.exact import probe
+from spiral_vae.workdir import files as results
+from spiral_vae.config import lanes as sweep
+from spiral_vae.training import train
+from spiral_vae.config import command_line as config_lib
+from spiral_vae.runs import load as trained_lib
+from spiral_vae.workdir import life as workdir_lib
+from spiral_vae.training.cells import Stopped
+from spiral_vae.workdir.checkpoint import Checkpoints
+from spiral_vae.config.lanes import Group
+from spiral_vae.runs.load import Model
+
+Result = TypeVar("Result")
+
+_MAX_PATH = 4096  # bytes, of Linux
+FIGURE_GAPS = 200  # points at which the first lane's gaps are taken apart for the figure
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What `run` found."""
+
+    workdir: Path
+    rows: list[dict[str, Any]]  # of summary.csv, one a lane
+
+
+def run(
+    config: ConfigDict,
+    workdir: str | None = None,
+    *,
+    draw: bool = True,
+    resume: bool = False,
+    stop: Callable[[], bool] = lambda: False,
+) -> Outcome | None:
+    """Trains, evaluates and writes all lanes of a config; returns what was found.
+
+    With several processes all must call this; the first evaluates, writes and returns the outcome,
+    the others return None.
+
+    Args:
+      config: the whole config, its axes in config.sweep.
+      workdir: a new or empty folder; None for a fresh one under runs/.
+      draw: whether to draw figures.
+      resume: whether to go on with the run in the workdir, if one has begun there.
+      stop: asked again and again whether to stop; what was trained is stored then.
+
+    Raises:
+      ConfigError: the config or its sweep is wrong, or not that of the run to go on with; nothing
+        was written.
+      WorkdirError: the workdir can't be used, or what is in it is damaged.
+      Stopped: because of `stop`; with the workdir.
+    """
+    axes, rows = config_lib.expand(config, config.sweep)
+    groups = sweep.groups(config, rows)
+    with contextlib.ExitStack() as stack:
+
+        def enter() -> Path:
+            path = stack.enter_context(workdir_lib.opened(workdir, resume=resume))
+            _begin(path, config)
+            return path
+
+        path = _shared(_on_first(enter))
+        first = jax.process_index() == 0
+        if workdir_lib.is_finished(path):
+            if first:
+                print("this run is finished already")
+            return Outcome(path, _stored_rows(path)) if first else None
+        if first:
+            print(_plan(axes, rows, config.num_seeds, len(groups)), flush=True)
+        try:
+            if first:
+                threading.Thread(target=_import_ahead, args=(draw,), daemon=True).start()
+            trained = _train(config, groups, path, stop=stop, quiet=not first)
+            found = _on_first(lambda: _finish(path, groups, trained, rows, draw=draw, stop=stop))
+        except Stopped:
+            raise Stopped(path) from None
+        return Outcome(path, found) if first else None
+
+
+def _import_ahead(draw: bool) -> None:
+    """Imports what only the end of a run needs, for a thread beside the training."""
+    for name in ("xarray", "h5netcdf", "tensorboardX") + ("spiral_vae.figures",) * draw:
+        with contextlib.suppress(ImportError):  # some are optional
+            importlib.import_module(name)
+
+
+def _begin(path: Path, config: ConfigDict) -> None:
+    """Writes the config into a new workdir, or sees that it may go on with the one there."""
+    text = config_lib.to_json(config)
+    if workdir_lib.has_begun(path):
+        workdir_lib.verify(path, workdir_lib.CONFIG)
+        stored = (path / workdir_lib.CONFIG).read_text()
+        config_lib.check_resume(config_lib.from_json(stored), config)
+        if json.loads(stored) != json.loads(text):
+            workdir_lib.begin(path, text)
+    else:
+        workdir_lib.begin(path, text)
+    if not workdir_lib.is_finished(path):
+        if changed := results.write_environment(path / "environment.json"):
+            print(
+                f"note: {', '.join(changed)} changed since this run began; its numbers may not be "
+                "those of either version",
+                file=sys.stderr,
+            )
+
+
+def _stored_rows(path: Path) -> list[dict[str, Any]]:
+    """Returns the rows of a finished run's summary.csv, without what is empty."""
+    columns = results.read_csv(path / workdir_lib.SUMMARY)
+    return [
+        {name: value for name, value in zip(columns, row, strict=True) if value == value != ""}
+        for row in zip(*columns.values(), strict=True)
+    ]
+
+
+def _finish(
+    path: Path,
+    groups: Sequence[Group],
+    trained: Sequence[cells.Trained],
+    rows: Sequence[dict[str, Any]],
+    *,
+    draw: bool,
+    stop: Callable[[], bool],
+) -> list[dict[str, Any]]:
+    """Judges what was trained, writes it all and returns the rows of summary.csv."""
+    _write_training(path, groups, trained)
+    found = evaluate_lanes(groups, trained, rows, stop)
+    results.write_csv(path / workdir_lib.SUMMARY, found)
+    dataset.write(path)
+    if draw:
+        _draw(path / "figures", groups, trained, found)
+    workdir_lib.finish(path)
+    return found
+
+
+def _shared(path: Path | None) -> Path:
+    """Returns the first process's path on all of them."""
+    if jax.process_count() == 1:
+        return path
+    own = np.frombuffer(str(path or "").encode().ljust(_MAX_PATH), np.uint8)
+    return Path(multihost_utils.broadcast_one_to_all(own).tobytes().decode().strip())
+
+
+def _on_first(function: Callable[[], Result]) -> Result | None:
+    """Returns function() on the first process and None on the others, once it is done.
+
+    If it raises, all processes stop: the first with its error, the others with status 2.
+    """
+    result, error = None, None
+    if jax.process_index() == 0:
+        try:
+            result = function()
+        except Exception as raised:  # whatever it is, the others must not wait for ever
+            error = raised
+    if jax.process_count() > 1:
+        failed = bool(multihost_utils.broadcast_one_to_all(np.bool_(error is not None)))
+        if failed and error is None:
+            sys.exit(2)
+    if error is not None:
+        raise error
+    return result
+
+
+def _plan(axes: Sequence[config_lib.Axis], rows: Sequence, num_seeds: int, num_groups: int) -> str:
+    """Returns a line on what is about to run."""
+    sizes = [f"{axis.path}: {len(axis.values)}" for axis in axes] + [f"seeds: {num_seeds}"]
+    devices = jax.devices()
+    return (
+        f"{_count(len(rows), 'lane')} ({', '.join(sizes)}) in {_count(num_groups, 'group')}, "
+        f"{_count(len(devices), 'device')} ({devices[0].platform})"
+    )
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" + "s" * (number != 1)
+
+
+def _train(
+    config: ConfigDict,
+    groups: Sequence[Group],
+    path: Path,
+    *,
+    stop: Callable[[], bool],
+    quiet: bool,
+) -> list[cells.Trained]:
+    total = sum(len(group.index) * group.program.num_epochs for group in groups)
+    # disable=None keeps the bar quiet when the output is no terminal.
+    with tqdm(total=total, unit=" epochs", unit_scale=True, disable=quiet or None) as bar:
+
+        def on_chunk(num_epochs: int, metrics: dict[str, np.ndarray]) -> None:
+            means = {name: f"{np.mean(value):.4g}" for name, value in metrics.items()}
+            bar.set_postfix(means, refresh=False)
+            bar.update(num_epochs)
+
+        trained = []
+        for number, group in enumerate(groups):
+            folder = path / workdir_lib.CHECKPOINTS / f"group_{number}"
+            found = cells.train(
+                group.lanes,
+                group.program,
+                cell_width=config.cell_width,
+                log_every=config.train.log_every,
+                probe=probe_fn(group.program),
+                probe_every=int(np.ceil(config.evaluate.every * group.program.num_epochs)),
+                on_chunk=on_chunk,
+                store=Checkpoints(folder, config.checkpoint.keep),
+                store_every=config.checkpoint.every,
+                stop=stop,
+            )
+            trained.append(found)
+            # A compiled group maps a thousand pieces of memory, of which a process may have 65 530.
+            jax.clear_caches()
+        return trained
+
+
+@functools.cache  # one function a program, as it is part of what is compiled
+def probe_fn(program: train.Program) -> cells.Probe:
+    """Returns the probe of lanes of this program."""
+
+    def probe_lane(params, data, lane):
+        return probe.probe(params, data, lane.spiral, lane.likelihood, program.vae)
+
+    return probe_lane
+
+
+def _write_training(path: Path, groups: Sequence[Group], trained: Sequence[cells.Trained]) -> None:
+    lanes = np.concatenate([group.index for group in groups])
+    order = np.argsort(lanes)
+    for name, epochs, metrics in (
+        ("training", [t.epoch for t in trained], [t.metrics for t in trained]),
+        ("probes", [t.probe_epoch for t in trained], [t.probes for t in trained]),
+    ):
+        every = np.unique(np.concatenate(epochs))
+        arrays = {
+            key: np.concatenate(
+                [_placed(m[key], epoch, every) for epoch, m in zip(epochs, metrics, strict=True)]
+            )[order]
+            for key in metrics[0]
+            if all(key in one for one in metrics)  # two latents have fewer probes
+        }
+        results.write_npz(path / "metrics" / f"{name}.npz", {"epoch": every, **arrays})
+    for group, one in zip(groups, trained, strict=True):
+        results.write_tensorboard(
+            path / "metrics" / "tensorboard", one.epoch, one.metrics, list(group.index)
+        )
+    results.write_npz(path / "params.npz", _params_by_name(groups, trained, order))
+
+
+def _placed(values: np.ndarray, epoch: np.ndarray, every: np.ndarray) -> np.ndarray:
+    """Returns [lanes, rows] at `epoch` among all epochs of the sweep, nan at the others."""
+    placed = np.full((len(values), len(every)), np.nan, values.dtype)
+    placed[:, np.searchsorted(every, epoch)] = values
+    return placed
+
+
+def _params_by_name(groups, trained, order) -> dict[str, np.ndarray]:
+    """Returns params by name, [lanes, ...]; under group_K/ where shapes differ between groups."""
+    named = [results.flat_params(one.params) for one in trained]
+    shapes = {tuple((key, leaf.shape[1:]) for key, leaf in params.items()) for params in named}
+    if len(shapes) == 1:
+        return {key: np.concatenate([params[key] for params in named])[order] for key in named[0]}
+    arrays = {}
+    for number, (group, params) in enumerate(zip(groups, named, strict=True)):
+        arrays[f"group_{number}/lane"] = group.index
+        arrays |= {f"group_{number}/{key}": leaf for key, leaf in params.items()}
+    return arrays
+
+
+def model_of(group: Group, one: cells.Trained, i: int) -> Model:
+    """Returns the i-th lane of a trained group."""
+    numbers, params, data = (
+        trained_lib.lane(tree, i) for tree in (group.lanes, one.params, one.data)
+    )
+    return trained_lib.of_lane(numbers, group.program, params, data)
+
+
+def evaluate_lanes(
+    groups: Sequence[Group],
+    trained: Sequence[cells.Trained],
+    rows: Sequence[dict[str, Any]],
+    stop: Callable[[], bool] = lambda: False,
+) -> list[dict[str, Any]]:
+    """Returns the rows of summary.csv; a lane that failed has its status and nothing more.
+
+    Args:
+      groups: of the sweep.
+      trained: what each group gave.
+      rows: the seed and the swept fields of each lane, in the order of the sweep.
+      stop: asked before each lane whether to raise `Stopped`.
+    """
+    places = [
+        (group, one, i, int(number))
+        for group, one in zip(groups, trained, strict=True)
+        for i, number in enumerate(group.index)
+    ]
+
+    def row_of(place) -> tuple[int, dict[str, Any]]:
+        if stop():
+            raise Stopped
+        group, one, i, number = place
+        row = {"lane": number, **rows[number], "status": one.status(i)}
+        if row["status"] == "ok":
+            try:
+                metrics = trained_lib.judge(model_of(group, one, i)).metrics
+                row |= {"verdict": evaluate.verdict(metrics), **metrics}
+            except Exception as error:  # whatever it is, it must not cost the other lanes
+                row["status"] = f"not evaluated: {str(error) or type(error).__name__}"
+        return number, row
+
+    # Threads, as nearly all of the time is spent in compiled code that releases the lock. The
+    # first lane goes ahead, so that the others find its compiled code and its process at hand.
+    with (
+        concurrent.futures.ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool,
+        tqdm(total=len(places), unit=" lanes", desc="evaluating", disable=None) as bar,
+    ):
+        found = {}
+        for part in (places[:1], places[1:]):
+            for number, row in pool.map(row_of, part):
+                found[number] = row
+                bar.update()
+    return [found[number] for number in range(len(rows))]
+
+
+def _draw(
+    folder: Path, groups: Sequence[Group], trained: Sequence[cells.Trained], rows: Sequence[dict]
+) -> None:
+    """Draws the training of all lanes of the first group and all about its first sound lane."""
+    from spiral_vae.present import figures
+    from spiral_vae.present import plotting
+
+    folder.mkdir(exist_ok=True)
+    group, one = groups[0], trained[0]
+    figure = plotting.training(epoch=one.epoch, **one.metrics)
+    plotting.save(figure, folder, "training")
+    if "kl_to_truth" in one.probes:
+        plotting.save(plotting.progress(epoch=one.probe_epoch, **one.probes), folder, "progress")
+    sound = [i for i, number in enumerate(group.index) if rows[number]["status"] == "ok"]
+    if sound:
+        model = model_of(group, one, sound[0])
+        figures.draw_lane(folder, model, trained_lib.judge(model, gap_points=FIGURE_GAPS))

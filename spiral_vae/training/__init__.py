@@ -1,0 +1,1 @@
+"""Training as a pure function of arrays, and lanes on devices."""

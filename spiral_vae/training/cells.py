@@ -1,0 +1,417 @@
+"""Many lanes on many devices.
+
+`cell_width` lanes are vmapped together: a cell. Every device trains one cell at a time (a round),
+and the host goes through the rounds. Each device runs the same program on its own, so the bits of
+a result don't depend on how many devices or processes there are, and a cell that was stored goes
+on wherever it is loaded.
+"""
+
+import concurrent.futures
+import dataclasses
+import functools
+import itertools
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.experimental import multihost_utils
+
+from spiral_vae.model import networks
+from spiral_vae.process.spiral import Data
+from spiral_vae.training.train import TERMS, Lane, Program, State, first_failure, init, train_chunk
+
+Probe = Callable[[networks.Params, Data, Lane], dict[str, jax.Array]]
+# How programs are compiled for CPU. Every core is a device, so that of the training has one thread,
+# does one thing after the other (1), and has vectors as wide as the core's. What runs once in a
+# while takes longer to compile than to run.
+_CHUNK_OPTIONS = {
+    "xla_cpu_multi_thread_eigen": False,
+    "xla_cpu_scheduler_type": 1,
+    "xla_cpu_prefer_vector_width": 512,
+}
+_PROBE_OPTIONS = {"xla_cpu_use_fusion_emitters": False}
+_INIT_OPTIONS = {"xla_cpu_use_fusion_emitters": False, "xla_backend_optimization_level": 1}
+NOT_FINITE = "not finite"  # how the status of a lane that broke down begins
+OnChunk = Callable[[int, dict[str, np.ndarray]], None]
+
+
+class Stopped(Exception):
+    """Training was asked to stop and did."""
+
+
+class Store(Protocol):
+    """Where cells are kept, by number and epoch, as arrays by name."""
+
+    def load(self, cell: int, epochs: Sequence[int]) -> tuple[int, dict[str, np.ndarray]] | None:
+        """Returns the last of these epochs at which a cell was saved, and what was."""
+
+    def save(self, cell: int, epoch: int, arrays: Mapping[str, np.ndarray]) -> None:
+        """Keeps arrays."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Trained:
+    """What came out of training R lanes; numpy arrays.
+
+    A lane in which a number was not finite has the params of the last epoch that it could finish,
+    and nan in the curves from there on.
+    """
+
+    params: networks.Params  # leaves [R, ...]; the likelihood's with what it carried
+    data: Data  # t [R, n], x [R, n, 2]
+    epoch: np.ndarray  # [rows], the epoch at which each row of `metrics` ends
+    metrics: dict[str, np.ndarray]  # [R, rows] each, means over the epochs of a row
+    probe_epoch: np.ndarray  # [probes]
+    probes: dict[str, np.ndarray]  # [R, probes] each, taken at the end of those epochs
+    failed_step: np.ndarray  # [R], the first step with a number not finite, from 1 on; 0 for none
+    failed_term: np.ndarray  # [R], which one, its place in `train.TERMS`
+
+    def status(self, i: int) -> str:
+        """Returns 'ok', or at which step which term of a lane was the first not to be finite."""
+        if not self.failed_step[i]:
+            return "ok"
+        return f"{NOT_FINITE} at step {self.failed_step[i]}: {TERMS[self.failed_term[i]]}"
+
+
+def train(
+    lanes: Lane,
+    program: Program,
+    *,
+    cell_width: int,
+    log_every: int,
+    probe: Probe,
+    probe_every: int,
+    on_chunk: OnChunk,
+    devices: Sequence[jax.Device] | None = None,
+    params: networks.Params | None = None,
+    store: Store | None = None,
+    store_every: int = 0,
+    stop: Callable[[], bool] = lambda: False,
+) -> Trained:
+    """Trains all lanes and returns what came out, in the order given, on every process.
+
+    Args:
+      lanes: the numbers of R runs, leaves [R].
+      program: what they share.
+      cell_width: lanes that are vmapped together. At least two even for a lone run, since XLA
+        gives a width of one other roundings than all others.
+      log_every: epochs of a chunk, which gives one row of metrics.
+      probe: more metrics of one lane, taken every so often.
+      probe_every: epochs between two probes, rounded up to whole chunks; 0 for none.
+      on_chunk: told after each chunk the epochs that this added (summed over lanes of this
+        process) and the chunk's metrics, [lanes of the round] each; none for what was stored.
+      devices: those of this process to use, by default all.
+      params: of encoder and decoder, where to start from instead of fresh ones, leaves [R, ...].
+      store: where cells go on from and are kept.
+      store_every: chunks after which a cell is stored, and so it is at its end; 0: only by `stop`.
+      stop: asked after each chunk whether to store what there is and to stop.
+
+    Raises:
+      Stopped: because of `stop`.
+    """
+    num_lanes = len(jax.tree.leaves(lanes)[0])
+    ends = [min(e + log_every, program.num_epochs) for e in range(0, program.num_epochs, log_every)]
+    probe_ends = _probe_ends(ends, probe_every)
+    cells = _cells(lanes, params, cell_width, _compiled(program, probe))
+    for cell in cells:
+        if stored := store and store.load(cell.number, ends):
+            cell.restore(*stored)
+            on_chunk(cell.epoch * cell.num_lanes, {})
+    devices = list(devices or jax.local_devices())[: len(cells)]
+    unfinished = [cell for cell in cells if cell.epoch < program.num_epochs]
+    with concurrent.futures.ThreadPoolExecutor(len(devices)) as pool:  # they compile side by side
+        for group in _rounds(unfinished, len(devices)):
+            for cell, device in zip(group, devices, strict=False):
+                cell.place(device)
+            begin = group[0].epoch
+            for chunk, end in enumerate(ends, start=1):
+                if end <= begin:
+                    continue
+                advance = functools.partial(_Cell.advance, epoch=end, probed=end in probe_ends)
+                metrics = list(pool.map(advance, group))
+                last, stopped = end == ends[-1], stop()
+                if last:
+                    list(pool.map(functools.partial(_Cell.settle, log_every=log_every), group))
+                if store and (stopped or (store_every and (last or chunk % store_every == 0))):
+                    for cell in group:
+                        store.save(cell.number, end, cell.stored())
+                on_chunk((end - begin) * sum(cell.num_lanes for cell in group), _joined(metrics))
+                if stopped:
+                    raise Stopped
+                begin = end
+            for cell in group:
+                cell.release()
+
+    results = [cell.result(ends, sorted(probe_ends)) for cell in cells]
+    return Trained(
+        epoch=np.asarray(ends),
+        probe_epoch=np.asarray(sorted(probe_ends)),
+        **_gathered(results, num_lanes),
+    )
+
+
+def failed(
+    lanes: Lane, program: Program, *, cell_width: int, store: Store
+) -> Iterator[tuple[int, State, Data, Lane]]:
+    """Yields the place of each trained lane that broke down, and its last state, data and numbers.
+
+    Args:
+      lanes: the numbers of R runs, leaves [R].
+      program: what they share.
+      cell_width: that with which they were trained.
+      store: where their cells are.
+    """
+    for cell in _cells(lanes, None, cell_width, _compiled(program, None)):
+        if stored := store.load(cell.number, [program.num_epochs]):
+            cell.restore(*stored)
+            cell.place(jax.local_devices()[0])
+            for i in np.flatnonzero(np.asarray(cell.state.epoch)[: cell.num_lanes] < cell.epoch):
+                one = jax.tree.map(lambda leaf, i=i: leaf[i], (cell.state, cell.data, cell.lanes))
+                yield int(cell.places[i]), *one
+
+
+class _Functions(NamedTuple):
+    """What is compiled for a program, for all lanes of a cell."""
+
+    init: Callable
+    chunk: Callable
+    probe: Callable | None
+    failure: Callable
+
+
+@functools.cache
+def _compiled(program: Program, probe: Probe | None) -> _Functions:
+    def train_cell(state: State, data: Data, lanes: Lane, num_epochs: jax.Array) -> tuple:
+        one = functools.partial(train_chunk, num_epochs=num_epochs, program=program)
+        return jax.vmap(one)(state, data, lanes)
+
+    return _Functions(
+        init=jax.jit(
+            jax.vmap(functools.partial(init, program=program)),
+            compiler_options=_known(_INIT_OPTIONS),
+        ),
+        chunk=jax.jit(train_cell, donate_argnums=0, compiler_options=_known(_CHUNK_OPTIONS)),
+        probe=probe and jax.jit(jax.vmap(probe), compiler_options=_known(_PROBE_OPTIONS)),
+        failure=jax.jit(jax.vmap(functools.partial(first_failure, program=program))),
+    )
+
+
+def _known(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns those of the options for CPU that this device and this version of XLA know."""
+    if jax.default_backend() != "cpu":
+        return {}
+    return {name: value for name, value in options.items() if _is_known(name, value)}
+
+
+@functools.cache
+def _is_known(name: str, value: Any) -> bool:
+    try:
+        jax.jit(lambda: 0, compiler_options={name: value})()
+    except jax.errors.JaxRuntimeError:
+        return False
+    return True
+
+
+def _cells(
+    lanes: Lane, params: networks.Params | None, cell_width: int, functions: _Functions
+) -> list["_Cell"]:
+    """Returns the cells of this process. Every process takes as many."""
+    num_lanes = len(jax.tree.leaves(lanes)[0])
+    width = min(cell_width, max(2, num_lanes))
+    # Padding repeats the last lane; it is cut off at the end.
+    size = width * jax.process_count()
+    places = np.minimum(np.arange(math.ceil(num_lanes / size) * size), num_lanes - 1)
+    places = places.reshape(-1, width)
+    cells = []
+    for number in range(jax.process_index(), len(places), jax.process_count()):
+        own = functools.partial(_canonical, places[number])
+        cells.append(_Cell(number, places[number], *jax.tree.map(own, (lanes, params)), functions))
+    return cells
+
+
+@dataclasses.dataclass
+class _Cell:
+    """A cell and what it has come to; leaves have an axis of lanes, [W, ...]."""
+
+    number: int
+    places: np.ndarray  # of its lanes among all, [W]; the last one again where there is padding
+    lanes: Lane
+    params: networks.Params | None  # to start from
+    functions: _Functions
+    epoch: int = 0
+    state: State | None = None
+    data: Data | None = None
+    training: dict[int, dict] = dataclasses.field(default_factory=dict)  # by epoch, [W] each
+    probes: dict[int, dict] = dataclasses.field(default_factory=dict)
+
+    @property
+    def num_lanes(self) -> int:
+        """How many lanes are no padding."""
+        return len(np.unique(self.places))
+
+    def place(self, device: jax.Device) -> None:
+        """Puts the cell on a device, to train there from where it was."""
+        state, self.data = self.functions.init(self.lanes)
+        if self.params is not None:
+            given = {name: self.params[name] for name in ("encoder", "decoder")}
+            state = dataclasses.replace(state, params=state.params | given)
+        if self.state is None:
+            self.state = state
+        self.lanes, self.state, self.data = jax.device_put(
+            (self.lanes, self.state, self.data), device
+        )
+
+    def advance(self, epoch: int, probed: bool) -> dict[str, np.ndarray]:
+        """Trains up to an epoch; returns the chunk's metrics without those of the padding."""
+        self.state, metrics = self._chunk(self.state, epoch - self.epoch)
+        self.epoch = epoch
+        self.training[epoch] = jax.device_get(metrics)
+        if probed:
+            found = self.functions.probe(self.state.all_params, self.data, self.lanes)
+            self.probes[epoch] = jax.device_get(found)
+        return {name: values[: self.num_lanes] for name, values in self.training[epoch].items()}
+
+    def _chunk(self, state: State, num_epochs: int) -> tuple[State, dict[str, jax.Array]]:
+        return self.functions.chunk(state, self.data, self.lanes, np.int32(num_epochs))
+
+    def settle(self, log_every: int) -> None:
+        """Brings lanes that broke down within a chunk to the last epoch that they can finish.
+
+        They stand at the start of that chunk. The program that got them there goes on by ever
+        smaller powers of two, so that where they end doesn't depend on the length of the chunks.
+        """
+        behind = np.asarray(self.state.epoch) < self.epoch
+        for power in reversed(range(log_every.bit_length() if behind.any() else 0)):
+            state, _ = self._chunk(jax.tree.map(jnp.copy, self.state), 2**power)
+            moved = behind & np.asarray(state.epoch > self.state.epoch)
+            self.state = _where(moved, state, self.state)
+
+    def release(self) -> None:
+        """Takes the finished cell from its device."""
+        self.lanes, self.state, self.data = jax.device_get((self.lanes, self.state, self.data))
+
+    def stored(self) -> dict[str, np.ndarray]:
+        """Returns what `restore` needs, as arrays by name."""
+        arrays = {f"state/{name}": leaf for name, leaf in _by_name(self.state).items()}
+        for name, rows in (("training", self.training), ("probes", self.probes)):
+            if rows:
+                columns = {"epoch": np.asarray(list(rows)), **_columns(list(rows.values()))}
+                arrays |= {f"{name}/{key}": values for key, values in columns.items()}
+        return arrays
+
+    def restore(self, epoch: int, arrays: Mapping[str, np.ndarray]) -> None:
+        """Goes back to what `stored` gave after an epoch."""
+
+        def part(name: str) -> dict[str, np.ndarray]:
+            prefix = f"{name}/"
+            return {
+                key.removeprefix(prefix): values
+                for key, values in arrays.items()
+                if key.startswith(prefix)
+            }
+
+        self.epoch = epoch
+        template, _ = jax.eval_shape(self.functions.init, self.lanes)
+        self.state = _from_names(part("state"), template)
+        for name, rows in (("training", self.training), ("probes", self.probes)):
+            columns = part(name)
+            for i, row_epoch in enumerate(columns.pop("epoch", ())):
+                rows[int(row_epoch)] = {key: values[:, i] for key, values in columns.items()}
+
+    def result(self, ends: Sequence[int], probe_ends: Sequence[int]) -> dict[str, Any]:
+        """Returns the cell's part of `Trained`, by field."""
+        if self.data is None:  # it was restored; the data come from the seeds again
+            self.data = jax.device_get(self.functions.init(self.lanes)[1])
+        done = np.asarray(self.state.epoch)
+        step, term = np.zeros((2, len(done)), np.int32)
+        if np.any(failed := done < self.epoch):
+            found = jax.device_get(self.functions.failure(self.state, self.data, self.lanes))
+            step, term = (np.where(failed, value, 0) for value in found)
+        return {
+            "params": jax.device_get(self.state.all_params),
+            "data": self.data,
+            "metrics": _curves(self.training, ends, done),
+            "probes": _curves(self.probes, probe_ends, done),
+            "failed_step": step,
+            "failed_term": term,
+        }
+
+
+def _rounds(cells: Sequence[_Cell], size: int) -> Iterator[list[_Cell]]:
+    """Yields up to `size` cells at a time that stand at the same epoch."""
+    for _, same in itertools.groupby(cells, key=lambda cell: cell.epoch):
+        same = list(same)
+        for first in range(0, len(same), size):
+            yield same[first : first + size]
+
+
+def _curves(
+    rows: Mapping[int, dict[str, np.ndarray]], epochs: Sequence[int], done: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Returns the rows of these epochs as [W, rows] each; nan for what a lane did not get to."""
+    if not epochs:
+        return {}
+    missing = jax.tree.map(lambda row: np.full_like(row, np.nan), next(iter(rows.values())))
+    columns = _columns([rows.get(epoch, missing) for epoch in epochs])
+    reached = np.asarray(epochs) <= done[:, None]
+    return {name: np.where(reached, values, np.nan) for name, values in columns.items()}
+
+
+def _columns(rows: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """Returns rows of [W] as [W, rows]."""
+    return jax.tree.map(lambda *row: np.stack(row, axis=1), *rows)
+
+
+def _joined(trees: Sequence[Any]) -> Any:
+    return jax.tree.map(lambda *leaves: np.concatenate(leaves), *trees)
+
+
+def _where(chosen: np.ndarray, a: State, b: State) -> State:
+    """Returns the chosen lanes [W] of a, the others of b."""
+
+    def pick(a: jax.Array, b: jax.Array) -> jax.Array:
+        return jnp.where(chosen.reshape(-1, *[1] * (a.ndim - 1)), a, b)
+
+    return jax.tree.map(pick, a, b)
+
+
+def _by_name(state: State) -> dict[str, np.ndarray]:
+    """Returns the leaves of a state under names such as 'params/encoder/mean/bias'."""
+    state = dataclasses.replace(state, key=jax.random.key_data(state.key))
+    leaves, _ = jax.tree_util.tree_flatten_with_path(jax.device_get(state))
+    return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}
+
+
+def _from_names(arrays: Mapping[str, np.ndarray], template: State) -> State:
+    """Returns the state that `_by_name` named; the template has its structure."""
+    leaves, structure = jax.tree_util.tree_flatten_with_path(template)
+    names = [jax.tree_util.keystr(path, simple=True, separator="/") for path, _ in leaves]
+    state = jax.tree.unflatten(structure, [arrays[name] for name in names])
+    return dataclasses.replace(state, key=jax.random.wrap_key_data(state.key))
+
+
+def _gathered(cells: Sequence[Any], num_lanes: int) -> Any:
+    """Returns the trees of all cells of all processes as one, without the padding at the end."""
+    tree = jax.tree.map(lambda *leaves: np.stack(leaves)[:, None], *cells)  # [C, 1, W, ...]
+    if jax.process_count() > 1:
+        # Processes take turns: after the cells' axis comes that of the processes.
+        tree = jax.tree.map(
+            lambda leaf: np.moveaxis(leaf[:, :, 0], 0, 1), multihost_utils.process_allgather(tree)
+        )
+    return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[3:])[:num_lanes], tree)
+
+
+def _probe_ends(ends: Sequence[int], every: int) -> set[int]:
+    """Returns the first chunk end at or after each multiple of `every`, and the last one."""
+    if not every:
+        return set()
+    due = range(every, ends[-1] + 1, every)
+    return {ends[int(np.searchsorted(ends, epoch))] for epoch in due} | {ends[-1]}
+
+
+def _canonical(places: np.ndarray, leaf: np.ndarray) -> np.ndarray:
+    """Returns the lanes at these places, in the precision that training has."""
+    return leaf[places].astype(jax.dtypes.canonicalize_dtype(leaf.dtype))

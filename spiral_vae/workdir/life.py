@@ -1,0 +1,134 @@
+"""The life of a workdir: begun, held by one writer, stopped and taken up again, finished.
+
+SHA256SUMS says how far it is. It lists config.json once a run has begun, and all results once it
+is finished. Checkpoints have sums of their own.
+"""
+
+import contextlib
+import datetime
+import fcntl
+import os
+import shutil
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+from spiral_vae.workdir import checksums
+from spiral_vae.workdir import files as results
+
+CONFIG = "config.json"
+CHECKPOINTS = "checkpoints"
+SUMMARY = "summary.csv"
+PARAMS = "params.npz"
+_LOCK = ".lock"
+
+
+class WorkdirError(Exception):
+    """The workdir can't be used; the message says why and what would work."""
+
+
+@contextlib.contextmanager
+def opened(workdir: str | None, *, resume: bool) -> Iterator[Path]:
+    """Makes a workdir or opens one, and holds it as its only writer until the context ends.
+
+    Args:
+      workdir: a new or an empty folder, or with `resume` one in which a run has begun; None for a
+        new, dated one under runs/.
+      resume: whether to go on with a run that has begun.
+
+    Raises:
+      WorkdirError: the folder holds something else, is in use, can't be made or written to.
+    """
+    if workdir is None:
+        stamp = datetime.datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+        path = next(p for p in _numbered(Path("runs") / stamp) if not p.exists())
+    else:
+        path = Path(workdir)
+    try:
+        if path.exists() and not path.is_dir():
+            raise WorkdirError(f"--workdir: {path} is not a folder; give a new or an empty folder")
+        begun = has_begun(path)
+        if begun and not resume:
+            raise WorkdirError(
+                f"--workdir: {path} holds a run already; give a new or an empty folder, or "
+                "--resume to go on with that run"
+            )
+        if not begun and (found := _others(path)):
+            raise WorkdirError(
+                f"--workdir: {path} holds files already ({found[0]}); give a new or an empty folder"
+            )
+        path.mkdir(parents=True, exist_ok=True)
+        with _locked(path):
+            for partial in path.rglob(results.partial(Path("*")).name):  # of a run that was killed
+                shutil.rmtree(partial) if partial.is_dir() else partial.unlink()
+            yield path
+    except OSError as error:
+        where = error.filename or path
+        raise WorkdirError(f"{where} can't be written: {error.strerror or error}") from error
+
+
+def begin(path: Path, config: str) -> None:
+    """Writes the config of a run, before all else."""
+    checksums.write(path, {CONFIG: checksums.of(config.encode())})
+    results.write_text(path / CONFIG, config)
+
+
+def finish(path: Path) -> None:
+    """Marks a run as finished: all that it wrote gets its sum."""
+    files = [p.relative_to(path) for p in path.rglob("*") if p.is_file()]
+    own = (_LOCK, checksums.NAME, CHECKPOINTS)  # with sums of their own, or without
+    names = [str(file) for file in files if file.parts[0] not in own]
+    checksums.write(path, {name: checksums.of(path / name) for name in names})
+
+
+def has_begun(path: Path) -> bool:
+    """Returns whether a folder holds a run."""
+    return (path / CONFIG).is_file() and (path / checksums.NAME).is_file()
+
+
+def is_finished(path: Path) -> bool:
+    """Returns whether a run is finished and all its results are as they were written."""
+    sums = checksums.read(path)
+    return SUMMARY in sums and not checksums.damaged(path, sums)
+
+
+def verify(path: Path, *names: str) -> None:
+    """Raises WorkdirError if files of a run are not there or not as they were written."""
+    if not has_begun(path):
+        raise WorkdirError(f"{path} holds no run")
+    if missing := set(names) - set(checksums.read(path)):
+        raise WorkdirError(f"{path} has no {min(missing)} yet; --resume finishes the run")
+    if damaged := checksums.damaged(path, names):
+        raise WorkdirError(
+            f"{path / damaged[0]} is damaged: its SHA-256 is not the one in {checksums.NAME}"
+        )
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Holds the lock of a workdir. A process that dies, however it dies, gives it back."""
+    with open(path / _LOCK, "a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            raise WorkdirError(
+                f"--workdir: {path} is in use by {file.read().strip() or 'another process'}"
+            ) from None
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {socket.gethostname()}")
+        file.flush()
+        yield
+
+
+def _others(path: Path) -> list[str]:
+    """Returns what a folder holds besides what a run leaves that was killed as it began."""
+    own = {_LOCK, checksums.NAME, results.partial(path / CONFIG).name}
+    own.add(results.partial(path / checksums.NAME).name)
+    return sorted(p.name for p in path.iterdir() if p.name not in own) if path.exists() else []
+
+
+def _numbered(path: Path) -> Iterator[Path]:
+    yield path
+    for number in range(2, 1000):
+        yield path.with_name(f"{path.name}_{number}")

@@ -1,0 +1,424 @@
+"""Judging a model: on one that is exact, one that is collapsed, a line, and their mirror images."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+from scipy import special, stats
+
+from spiral_vae.exact import evaluate, ground_truth
+from spiral_vae.maths.observation import Observation, around
+from spiral_vae.model import networks
+from spiral_vae.model.likelihood import Fixed, Learned
+from spiral_vae.process.spiral import Spiral
+
+PI = np.pi
+BASIC = Spiral(omega=2.8 * PI, rdot=2.5, noise_sigma=0.2, u_start=0.01, u_stop=1.0)
+
+
+def _curve(u):
+    t = np.sqrt(u)
+    return 2.5 * np.stack([t * np.cos(2.8 * PI * t), t * np.sin(2.8 * PI * t)], axis=-1)
+
+
+def _data(num=120, seed=0):
+    """Points of the basic process, in no order."""
+    rng = np.random.default_rng(seed)
+    u = rng.permutation(np.linspace(0.01, 1, num))
+    return np.sqrt(u), _curve(u) + 0.2 * rng.standard_normal((num, 2))
+
+
+def _exact_decode(z):
+    """m*(z) = f(F^-1(Phi(z))), written with scipy alone."""
+    return _curve(0.01 + 0.99 * special.ndtr(z[:, 0]))
+
+
+def _moments_encoder(decode, sigma):
+    """The Gaussian with the mean and variance of the exact posterior, on 1201 nodes."""
+    z = np.linspace(-6, 6, 1201)
+    mean = decode(z[:, None])
+
+    def encode(x):
+        square = np.sum((x[:, None] - mean) ** 2, axis=-1)
+        weight = special.softmax(-0.5 * square / sigma**2 - 0.5 * z**2, axis=1)
+        first = weight @ z
+        variance = weight @ z**2 - first**2
+        return first[:, None], np.log(variance)[:, None]
+
+    return encode
+
+
+def _mirrored(encode, decode):
+    def encode_mirrored(x):
+        mean, logvar = encode(x)
+        return -mean, logvar
+
+    return encode_mirrored, lambda z: decode(-z)
+
+
+def _judge(encode, decode, sigma=0.2, **kwargs):
+    t, x = _data()
+    return evaluate.evaluate(encode, around(decode, sigma), spec=BASIC, t=t, x=x, **kwargs)
+
+
+@pytest.fixture(scope="module")
+def exact():
+    return _judge(_moments_encoder(_exact_decode, 0.2), _exact_decode, gap_points=500)
+
+
+@pytest.fixture(scope="module")
+def truth():
+    return ground_truth.process(BASIC)
+
+
+def test_the_exact_decoder_is_at_no_distance_from_the_truth(exact, truth):
+    metrics = exact.metrics
+    assert metrics["kl_to_truth"] == pytest.approx(0, abs=1e-6)
+    assert metrics["kl_from_truth"] == pytest.approx(0, abs=1e-6)
+    assert metrics["nll"] == pytest.approx(truth.entropy.value, abs=1e-6)
+    assert metrics["recovered_fraction"] == pytest.approx(1, abs=1e-6)
+    for name in ("sigma_ratio", "sigma_x_ratio", "sigma_y_ratio"):
+        assert metrics[name] == pytest.approx(1, abs=1e-12), name
+    for name in ("noise_correlation", "sigma_log_ratio_rms", "sigma_log_ratio_max"):
+        assert metrics[name] == pytest.approx(0, abs=1e-12), name
+    # Half the distance of the 4096 points that stand for the curve; its length is below 16.
+    half_spacing = 0.5 * 16 / 4096 / 0.2
+    assert metrics["truth_to_curve"] < half_spacing
+    # The truth is seen at its nodes, 16 to 4 sigma of length: gaps of up to 0.4 of a sigma.
+    assert metrics["curve_to_truth"] < 0.2
+    assert metrics["hausdorff_99"] < 0.2
+    assert metrics["recovered"] and not metrics["collapsed"]
+    assert evaluate.verdict(metrics) == "recovered"
+
+
+def test_latents_of_the_exact_posterior(exact, truth):
+    metrics = exact.metrics
+    assert metrics["spearman"] > 0.98
+    assert metrics["map_error"] < 0.1  # the noise is 0.2 on a curve of length 11: 0.02 and folds
+    assert metrics["active_units"] == 1
+    # A mean over 120 points; I*(x; t) is the expectation over p*, up to sampling error.
+    assert metrics["information"] == pytest.approx(truth.information.value, abs=0.25)
+    assert not metrics["overconfident"]
+
+
+def test_metrics_hold_their_identities(exact):
+    m, gaps = exact.metrics, exact.gaps
+    # sums of the same float64 numbers, hence rounding; integrals of other kinds get 1e-8
+    assert m["elbo"] == pytest.approx(-m["reconstruction"] - m["kl_to_prior"], abs=1e-12)
+    assert m["inference_gap"] == pytest.approx(m["train_log_evidence"] - m["elbo"], abs=1e-12)
+    assert m["overfit_gap"] == pytest.approx(m["train_log_evidence"] + m["nll"], abs=1e-12)
+    assert m["information"] + m["aggregate_kl"] == pytest.approx(m["kl_to_prior"], abs=1e-8)
+    assert len(gaps.t) == 120  # all points, as more were asked for
+    total = m["approximation_gap"] + m["amortisation_gap"]
+    assert total == pytest.approx(m["inference_gap"], abs=1e-12)
+    assert np.all(gaps.approximation > -1e-9) and np.all(gaps.amortisation >= 0)
+    reconstruction = m["residual_ratio"] + np.log(2 * PI * 0.2**2)
+    assert m["reconstruction"] == pytest.approx(reconstruction, abs=1e-12)
+
+
+def test_the_distance_of_ranks_to_the_uniform_law_agrees_with_scipy(exact):
+    expected = stats.kstest(exact.calibration.rank, "uniform").statistic
+    assert exact.metrics["sbc_ks"] == pytest.approx(expected, abs=1e-12)
+
+
+def test_gaps_are_of_points_evenly_along_t():
+    t, x = _data()
+    report = _judge(_moments_encoder(_exact_decode, 0.2), _exact_decode, gap_points=8)
+    np.testing.assert_allclose(report.gaps.t, np.sort(t)[np.arange(8) * 17], atol=0)
+    index = [int(np.argmin(np.abs(t - own))) for own in report.gaps.t]
+    np.testing.assert_array_equal(report.gaps.x, x[index])
+
+
+def test_metrics_do_not_depend_on_the_order_of_the_points(exact):
+    t, x = _data()
+    encode = _moments_encoder(_exact_decode, 0.2)
+    observe = around(_exact_decode, 0.2)
+    other = evaluate.evaluate(encode, observe, spec=BASIC, t=t[::-1], x=x[::-1], gap_points=500)
+    for name, value in exact.metrics.items():
+        assert other.metrics[name] == pytest.approx(value, abs=1e-10), name  # order of sums
+
+
+SAMPLED = {"sbc_ks": 0.03, "coverage_50": 0.04, "coverage_90": 0.03}  # 2000 draws, 2.5 deviations
+
+
+def test_a_mirrored_latent_changes_only_the_sign_of_spearman(exact):
+    other = _judge(*_mirrored(_moments_encoder(_exact_decode, 0.2), _exact_decode), gap_points=500)
+    for name, value in exact.metrics.items():
+        if name == "spearman":
+            assert other.metrics[name] == pytest.approx(-value, abs=1e-12)
+        elif name in SAMPLED:
+            assert other.metrics[name] == pytest.approx(value, abs=SAMPLED[name]), name
+        else:
+            # other nodes in z give other rounding; L-BFGS stops at 1e-6 of a nat
+            assert other.metrics[name] == pytest.approx(value, abs=1e-6), name
+    assert evaluate.verdict(other.metrics) == "recovered"
+    np.testing.assert_allclose(
+        other.calibration.noise_coverage, exact.calibration.noise_coverage, atol=1e-12
+    )
+
+
+def test_a_mirrored_two_latent_model_reports_its_strongest_latent():
+    """The first latent does nothing; the second is the exact one, backwards.
+
+    With louder noise, 1.0, as its plane of x has few nodes and two latents have 160,000.
+    """
+    loud = dataclasses.replace(BASIC, noise_sigma=1.0)
+    encode = _moments_encoder(_exact_decode, 1.0)
+    t, x = _data(16)
+
+    def encode_two(x):
+        mean, logvar = encode(x)
+        zero = np.zeros_like(mean)
+        return np.concatenate([zero, -mean], 1), np.concatenate([zero, logvar], 1)
+
+    def decode_two(z):
+        return _exact_decode(-z[:, 1:])
+
+    report = evaluate.evaluate(encode_two, around(decode_two, 1.0), spec=loud, t=t, x=x)
+    one = evaluate.evaluate(encode, around(_exact_decode, 1.0), spec=loud, t=t, x=x).metrics
+    m = report.metrics
+    assert report.gaps is None and report.calibration is None
+    assert m["spearman"] == pytest.approx(-one["spearman"], abs=1e-12)
+    assert m["active_units"] == 1
+    for name in ("elbo", "kl_to_prior", "nll", "kl_to_truth", "inference_gap"):
+        assert m[name] == pytest.approx(one[name], abs=1e-6), name  # a grid of step 0.04 in z
+
+
+def test_three_latents_are_refused():
+    with pytest.raises(ValueError, match="at most 2 latent dimensions"):
+        _judge(lambda x: (np.zeros((len(x), 3)),) * 2, lambda z: z[:, :2])
+
+
+def _constant(point):
+    return lambda z: np.broadcast_to(point, (len(z), 2))
+
+
+def _prior(x):
+    return np.zeros((len(x), 1)), np.zeros((len(x), 1))
+
+
+def test_a_collapsed_model_is_the_isotropic_gaussian(truth):
+    sigma = np.sqrt(np.trace(truth.covariance) / 2)
+    report = _judge(_prior, _constant(truth.mean), sigma)
+    m = report.metrics
+    exact = truth.isotropic_nll - truth.entropy.value
+    # a Gaussian's cross entropy takes the mean and covariance of p* only: rounding
+    assert m["kl_to_truth"] == pytest.approx(exact, abs=1e-8)
+    assert m["recovered_fraction"] == pytest.approx(0, abs=1e-8)
+    for name in ("kl_to_prior", "inference_gap", "spearman", "information", "aggregate_kl"):
+        assert m[name] == pytest.approx(0, abs=1e-8), name
+    assert m["approximation_gap"] == pytest.approx(0, abs=1e-8)
+    assert m["order_parameter"] == pytest.approx(0, abs=1e-20)
+    assert m["max_scale_deviation"] == 0 and m["active_units"] == 0
+    assert m["collapsed"] and not m["recovered"]
+    assert evaluate.verdict(m) == "collapsed"
+    _, x = _data()
+    residual = np.mean(np.sum((x - truth.mean) ** 2, axis=1)) / (2 * sigma**2)
+    assert m["residual_ratio"] == pytest.approx(residual, abs=1e-12)
+
+
+@pytest.mark.parametrize("factor", [0.8, 1.25])
+def test_any_other_sigma_of_a_collapsed_model_is_worse_by_the_closed_form(truth, factor):
+    sigma = factor * np.sqrt(np.trace(truth.covariance) / 2)
+    m = _judge(_prior, _constant(truth.mean), sigma).metrics
+    excess = 1 / factor**2 - 1 + 2 * np.log(factor)
+    assert m["nll"] - truth.isotropic_nll == pytest.approx(excess, abs=1e-8)  # rounding
+    assert excess > 0
+
+
+def test_an_overfitted_model_is_named():
+    """The training points under a mixture that sits on them: a step function over z."""
+    t, x = _data()
+    order = np.argsort(t)
+    knots = (np.arange(len(t)) + 0.5) / len(t)
+
+    def decode(z):
+        u = special.ndtr(z[:, 0])
+        return np.stack([np.interp(u, knots, x[order, d]) for d in range(2)], axis=-1)
+
+    m = _judge(_moments_encoder(decode, 0.05), decode, 0.05).metrics
+    assert m["overfit_gap"] > 0.5
+    assert evaluate.verdict(m) == "overfitted"
+
+
+def _metrics(**kwargs):
+    return {
+        "collapsed": False,
+        "overfit_gap": 0.0,
+        "spearman": 0.999,
+        "recovered": True,
+        **kwargs,
+    }
+
+
+@pytest.mark.parametrize(
+    ("metrics", "verdict"),
+    [
+        (_metrics(), "recovered"),
+        (_metrics(spearman=-0.999), "recovered"),
+        (_metrics(recovered=False), "inaccurate"),
+        (_metrics(recovered=False, spearman=-0.999), "inaccurate"),
+        (_metrics(recovered=False, spearman=0.98), "partly folded"),
+        (_metrics(recovered=False, spearman=-0.5), "partly folded"),
+        (_metrics(recovered=False, spearman=0.0), "partly folded"),
+        (_metrics(recovered=False, overfit_gap=0.6), "overfitted"),
+        (_metrics(recovered=False, overfit_gap=0.6, spearman=0.1), "overfitted"),
+        (_metrics(overfit_gap=0.4), "recovered"),
+        (_metrics(collapsed=True, recovered=False, overfit_gap=9.0, spearman=0.0), "collapsed"),
+    ],
+)
+def test_verdict(metrics, verdict):
+    assert evaluate.verdict(metrics) == verdict
+
+
+@pytest.mark.parametrize("ties", [False, True])
+@pytest.mark.parametrize("num", [2, 17, 300])
+def test_spearman_agrees_with_scipy(num, ties):
+    rng = np.random.default_rng(num)
+    a, b = rng.normal(size=(2, num))
+    b = b + 0.5 * a
+    if ties and num > 2:
+        a, b = np.round(a), np.round(b)
+    assert evaluate.spearman(a, b) == pytest.approx(stats.spearmanr(a, b).statistic, abs=1e-12)
+    assert evaluate.spearman(np.exp(a), -b) == pytest.approx(-evaluate.spearman(a, b), abs=1e-12)
+
+
+def test_spearman_with_a_constant_is_zero():
+    rising = np.arange(5.0)
+    assert evaluate.spearman(np.ones(5), rising) == 0
+    assert evaluate.spearman(rising, np.zeros(5)) == 0
+    assert evaluate.spearman(np.ones(5), np.ones(5)) == 0
+
+
+def test_calibration_of_the_exact_posterior_of_a_line():
+    """q is exact for its own model: ranks are uniform, whatever the truth is."""
+    w, sigma = np.array([1.2, 0.5]), 0.6
+    precision = 1 + w @ w / sigma**2
+
+    def encode(x):
+        mean = x @ w[:, None] / sigma**2 / precision
+        return mean, np.full_like(mean, -np.log(precision))
+
+    report = _judge(encode, lambda z: z * w, sigma)
+    # Kolmogorov-Smirnov at 1 %: 1.63 / sqrt(2000), binomials at 3 deviations of 2000 draws
+    assert report.metrics["sbc_ks"] < 0.0365
+    assert report.metrics["coverage_50"] == pytest.approx(0.5, abs=0.034)
+    assert report.metrics["coverage_90"] == pytest.approx(0.9, abs=0.021)
+    np.testing.assert_allclose(report.calibration.coverage, report.calibration.nominal, atol=0.034)
+    for name in ("approximation_gap", "amortisation_gap", "inference_gap"):
+        assert report.metrics[name] == pytest.approx(0, abs=1e-8), name
+
+
+@pytest.mark.parametrize(("factor", "sign"), [(0.25, -1), (4.0, 1)])
+def test_calibration_sees_a_wrong_width(factor, sign):
+    w, sigma = np.array([1.2, 0.5]), 0.6
+    precision = 1 + w @ w / sigma**2
+
+    def encode(x):
+        mean = x @ w[:, None] / sigma**2 / precision
+        return mean, np.full_like(mean, np.log(factor / precision))
+
+    m = _judge(encode, lambda z: z * w, sigma).metrics
+    # q is wider by sqrt(factor): its central half covers what that many deviations cover
+    exact = 2 * stats.norm.cdf(np.sqrt(factor) * stats.norm.ppf(0.75)) - 1
+    assert sign * (exact - 0.5) > 0.2
+    assert m["coverage_50"] == pytest.approx(exact, abs=0.034)  # 3 deviations of 2000 draws
+    # and the gap is that of two Gaussians of one mean
+    assert m["inference_gap"] == pytest.approx(0.5 * (factor - 1 - np.log(factor)), abs=1e-8)
+    assert m["approximation_gap"] == pytest.approx(0, abs=1e-8)
+
+
+def test_the_exact_decoders_noise_ellipses_hold_what_they_say(exact):
+    nominal = exact.calibration.nominal
+    np.testing.assert_allclose(exact.calibration.noise_coverage, nominal, atol=0.034)
+
+
+def test_model_of_is_the_network_in_double_precision():
+    vae = networks.VAE(networks.Encoder(8, 2), networks.Decoder(8, 1))
+    params = vae.init(jax.random.key(0)) | {"likelihood": {}}
+    encode, observe = evaluate.model_of(vae, Fixed(sigma=0.3), params)
+    p = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), params)
+    z = np.random.default_rng(0).normal(size=(5, 1))
+
+    def dense(x, layer):
+        return x @ layer["kernel"] + layer["bias"]
+
+    own = dense(np.tanh(dense(z, p["decoder"]["hidden_0"])), p["decoder"]["mean"])
+    found = observe(z)
+    assert found.mean.dtype == found.scale.dtype == np.float64
+    np.testing.assert_allclose(found.mean, own, atol=1e-14)  # rounding of float64, not of float32
+    np.testing.assert_array_equal(found.scale, [0.3 * np.eye(2)] * 5)
+    x = np.random.default_rng(1).normal(size=(7, 2))
+    hidden = np.tanh(dense(x, p["encoder"]["hidden_0"]))
+    hidden = np.tanh(dense(hidden, p["encoder"]["hidden_1"]))
+    mean, logvar = encode(x)
+    np.testing.assert_allclose(mean, dense(hidden, p["encoder"]["mean"]), atol=1e-14)
+    np.testing.assert_allclose(logvar, dense(hidden, p["encoder"]["logvar"]), atol=1e-14)
+
+
+def test_model_of_takes_the_noise_from_the_params():
+    """As training stores them: log standard deviations and a unit lower triangle."""
+    vae = networks.VAE(networks.Encoder(8, 2), networks.Decoder(8, 1))
+    learned = Learned(sigma=0.3, covariance="full")
+    own = {"log_scale": np.log([0.1, 0.5]), "lower": np.array([[9.0, 9.0], [-2.0, 9.0]])}
+    params = vae.init(jax.random.key(0)) | {"likelihood": own}
+    _, observe = evaluate.model_of(vae, learned, params)
+    expected = [[0.1, 0], [-2 * 0.5, 0.5]]
+    np.testing.assert_allclose(observe(np.zeros((3, 1))).scale, [expected] * 3, atol=1e-15)
+
+
+# The decoder's noise
+
+
+def test_noise_of_a_model_is_reported_in_all_its_parts():
+    lower = np.array([[0.5, 0.0], [-0.6, 0.3]])
+    covariance = lower @ lower.T
+    m = _judge(_prior, lambda z: z * [1.2, 0.5], lower, gap_points=2).metrics
+    sigmas = np.sqrt(np.diagonal(covariance))
+    exact = {
+        "sigma": np.sqrt(np.mean(sigmas**2)),
+        "sigma_x": sigmas[0],
+        "sigma_y": sigmas[1],
+        "noise_correlation": covariance[0, 1] / np.prod(sigmas),
+        "sigma_ratio": np.sqrt(np.mean(sigmas**2)) / 0.2,
+        "sigma_x_ratio": sigmas[0] / 0.2,
+        "sigma_y_ratio": sigmas[1] / 0.2,
+        "sigma_log_ratio_rms": np.sqrt(np.mean(np.log(sigmas / 0.2) ** 2)),
+        "sigma_log_ratio_max": np.max(np.abs(np.log(sigmas / 0.2))),
+    }
+    for name, value in exact.items():
+        assert m[name] == pytest.approx(value, rel=1e-12), name
+
+
+def test_the_exact_decoder_of_uneven_noise_is_exact_in_it():
+    """Noise that grows along the curve, more of it in one direction than in the other."""
+    spec = dataclasses.replace(
+        BASIC, noise_sigma=(0.5, 0.3), noise_slope=0.25, noise_angle=0.6, omega=2.0
+    )
+    cos, sin = np.cos(0.6), np.sin(0.6)
+
+    def observe(z):
+        t = np.sqrt(0.01 + 0.99 * special.ndtr(z))
+        axes = np.array([[cos, -sin], [sin, cos]]) * (np.array([0.5, 0.3]) + 0.25 * t)[:, None]
+        mean = 2.5 * t * np.concatenate([np.cos(2 * t), np.sin(2 * t)], axis=1)
+        return Observation(mean=mean, scale=np.linalg.cholesky(axes @ np.swapaxes(axes, 1, 2)))
+
+    t, x = _data(16)
+    report = evaluate.evaluate(_prior, observe, spec=spec, t=t, x=x, gap_points=2)
+    m, truth = report.metrics, ground_truth.process(spec)
+    assert m["kl_to_truth"] == pytest.approx(0, abs=1e-6)
+    np.testing.assert_allclose([m["sigma_x"], m["sigma_y"]], truth.noise_sigmas, rtol=1e-10)
+    for name in ("sigma_ratio", "sigma_x_ratio", "sigma_y_ratio"):
+        assert m[name] == pytest.approx(1, abs=1e-10), name
+    # Places are compared from node to node, up to a quarter of sigma apart.
+    assert m["sigma_log_ratio_rms"] < 0.01 and m["sigma_log_ratio_max"] < 0.05
+    # R diag(a, b)^2 R^T, a = 0.5 + 0.25 t, b = 0.3 + 0.25 t, with the moments of t = sqrt(u)
+    first, second = 2 / 3 * (1 - 0.01**1.5) / 0.99, 0.5 * (1 - 0.01**2) / 0.99
+    a, b = (s**2 + 2 * s * 0.25 * first + 0.25**2 * second for s in (0.5, 0.3))
+    total = sin**2 * np.array([b, a]) + cos**2 * np.array([a, b])
+    correlation = sin * cos * (a - b) / np.sqrt(np.prod(total))
+    assert m["noise_correlation"] == pytest.approx(correlation, abs=1e-8)
+    np.testing.assert_allclose(truth.noise_sigmas, np.sqrt(total), rtol=1e-8)
+    nominal = report.calibration.nominal
+    np.testing.assert_allclose(report.calibration.noise_coverage, nominal, atol=0.034)

@@ -1,0 +1,381 @@
+"""The process and a model's distance from it: constants, closed forms, an independent sum."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from scipy import integrate, special, stats
+
+from spiral_vae.exact import ground_truth, mixture
+from spiral_vae.maths.observation import around
+from spiral_vae.process.spiral import Spiral
+
+PI = np.pi
+
+
+def _spiral(omega, rdot, noise_sigma, u_start, u_stop, t_law="sqrt"):
+    return Spiral(
+        omega=omega,
+        rdot=rdot,
+        noise_sigma=noise_sigma,
+        u_start=u_start,
+        u_stop=u_stop,
+        t_law=t_law,
+    )
+
+
+BASIC = _spiral(2.8 * PI, 2.5, 0.2, 0.01, 1.0)
+SERIES = _spiral(2.8 * PI, 2.5, 0.2, 0.05, 1.0)
+MISMATCH = _spiral(3 * PI, 1.0, 0.1, 0.2, 1.0)
+CLEAN = _spiral(2 * PI, 1.0, 0.01, 0.1, 1.0)
+UNIFORM = _spiral(2 * PI, 1.5, 0.2, 0.0, 0.9, "uniform")
+NOISY = {  # noise that is not the same in all directions or not the same everywhere
+    "anisotropic": dataclasses.replace(BASIC, noise_sigma=(0.2, 0.5), noise_angle=0.7),
+    "sloped": dataclasses.replace(
+        UNIFORM, noise_sigma=(0.3, 0.15), noise_slope=0.2, noise_angle=-2.0
+    ),
+}
+ALL = {
+    "basic": BASIC,
+    "series": SERIES,
+    "mismatch": MISMATCH,
+    "clean": CLEAN,
+    "uniform": UNIFORM,
+    **NOISY,
+}
+W, B = np.array([1.3, -0.7]), np.array([0.4, -0.2])
+
+
+def _curve(u, spec):
+    """f(t(u)) in plain numpy, [..., 2]."""
+    t = np.sqrt(u) if spec.t_law == "sqrt" else u
+    angle = spec.omega * t
+    return spec.rdot * np.stack([t * np.cos(angle), t * np.sin(angle)], axis=-1)
+
+
+def _noise(u, spec):
+    """The covariance R diag((noise_sigma + noise_slope t)^2) R^T at t(u), [..., 2, 2]."""
+    t = np.sqrt(u) if spec.t_law == "sqrt" else u
+    sigma = np.broadcast_to(spec.noise_sigma, 2) + spec.noise_slope * np.asarray(t)[..., None]
+    cos, sin = np.cos(spec.noise_angle), np.sin(spec.noise_angle)
+    rotation = np.array([[cos, -sin], [sin, cos]])
+    return (rotation * sigma[..., None, :] ** 2) @ rotation.T
+
+
+def _exact_decoder(spec):
+    """m*(z) = f(F^-1(Phi(z))), whose density is that of the process itself."""
+
+    def decode(z):
+        u = spec.u_start + (spec.u_stop - spec.u_start) * special.ndtr(z[:, 0])
+        return _curve(u, spec)
+
+    return decode
+
+
+def _tanh_decoder(seed, scale=1.5, hidden=12):
+    rng = np.random.default_rng(seed)
+    w1, b1 = rng.normal(0, scale, hidden), rng.normal(0, scale, hidden)
+    w2, b2 = rng.normal(0, 0.8, (hidden, 2)), rng.normal(0, 0.3, 2)
+    return lambda z: np.tanh(z * w1 + b1) @ w2 + b2
+
+
+def _moments(spec):
+    """The mean and covariance of x by scipy's adaptive quadrature over u."""
+
+    def second(u, i, j):
+        return _curve(u, spec)[i] * _curve(u, spec)[j] + _noise(u, spec)[i, j]
+
+    mean = np.array([_expect(lambda u, i=i: _curve(u, spec)[i], spec) for i in range(2)])
+    square = [[_expect(lambda u, i=i, j=j: second(u, i, j), spec) for j in (0, 1)] for i in (0, 1)]
+    return mean, square - np.outer(mean, mean)
+
+
+def _expect(function, spec):
+    """The mean of a function of u."""
+    total, _ = integrate.quad(function, spec.u_start, spec.u_stop, epsabs=1e-12, limit=500)
+    return total / (spec.u_stop - spec.u_start)
+
+
+@pytest.mark.parametrize(
+    ("spec", "low", "high", "entropy", "information", "isotropic", "gaussian"),
+    [
+        pytest.param(BASIC, 1.11227, 1.81123, 2.24651, 2.62751, 3.2175, 3.1881, id="basic"),
+        pytest.param(SERIES, 1.15468, 1.88505, 2.20340, 2.58439, 3.2565, 3.2268, id="series"),
+        pytest.param(MISMATCH, 0.19632, 0.35662, 0.49698, 2.26427, 1.5522, 1.5083, id="mismatch"),
+        pytest.param(CLEAN, 0.10076, 0.29621, -2.10998, 4.26248, 1.2208, 1.0820, id="clean"),
+    ],
+)
+def test_constants(spec, low, high, entropy, information, isotropic, gaussian):
+    """Known from a computation made before this package was written, to the digits given."""
+    process = ground_truth.process(spec)
+    np.testing.assert_allclose(process.eigenvalues, [high, low], atol=1e-4)
+    assert process.entropy.value == pytest.approx(entropy, abs=1e-4)
+    assert process.information.value == pytest.approx(information, abs=1e-4)
+    assert process.isotropic_nll == pytest.approx(isotropic, abs=1e-4)
+    assert process.gaussian_nll == pytest.approx(gaussian, abs=1e-4)
+    assert process.entropy.error < 1e-6  # far inside the digits given
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_the_plane_holds_all_the_mass(name):
+    mass = ground_truth.process(ALL[name]).mass
+    assert mass.value == pytest.approx(1, abs=1e-8)
+    assert mass.error < 1e-8
+
+
+def test_noise_too_small_for_a_grid_of_the_plane_is_refused():
+    """A spiral 5 wide in steps of 3.5e-5 would be 2e10 cells."""
+    spec = dataclasses.replace(BASIC, noise_sigma=1e-4)
+    with pytest.raises(ValueError, match="the noise, 0.0001, is too small for a grid of the plane"):
+        ground_truth.process(spec)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_moments_agree_with_adaptive_quadrature(name):
+    process = ground_truth.process(ALL[name])
+    mean, covariance = _moments(ALL[name])
+    np.testing.assert_allclose(process.mean, mean, atol=1e-10)  # epsabs of quad is 1e-12
+    np.testing.assert_allclose(process.covariance, covariance, atol=1e-10)
+
+
+@pytest.mark.parametrize("name", ["basic", "uniform"])
+def test_the_moments_of_the_plane_are_those_of_the_mixture(name):
+    process = ground_truth.process(ALL[name])
+    density = np.exp(process.log_density)
+    for d in range(2):
+        first = process.plane.integral(density * process.plane.x[:, d])
+        assert first.value == pytest.approx(process.mean[d], abs=1e-8)  # as the mass
+
+
+@pytest.mark.parametrize("name", ["basic", "uniform", "clean"])
+def test_density_of_the_process_agrees_with_adaptive_quadrature(name):
+    spec = ALL[name]
+    x = _curve(np.array([spec.u_start, 0.4, 0.77, spec.u_stop]), spec)
+    x = x + spec.noise_sigma * np.array([[0.5, -1.0], [2.0, 2.0], [-3.0, 1.0], [4.0, 0.0]])
+    value, error = ground_truth.process_rules(spec).log_density(x)
+    for point, found in zip(x, value, strict=True):
+
+        def density(u, point=point):
+            square = np.sum((point - _curve(u, spec)) ** 2, axis=-1) / spec.noise_sigma**2
+            return np.exp(-0.5 * square) / (2 * PI * spec.noise_sigma**2)
+
+        grid = np.linspace(spec.u_start, spec.u_stop, 4001)
+        around = grid[np.argsort(density(grid))[-1:]]  # tell quad where the peak is
+        exact, _ = integrate.quad(
+            density, spec.u_start, spec.u_stop, points=around, epsabs=0, epsrel=1e-10, limit=500
+        )
+        exact /= spec.u_stop - spec.u_start
+        assert found == pytest.approx(np.log(exact), abs=1e-8)  # epsrel of quad
+    assert np.all(error < 1e-8)
+
+
+@pytest.mark.parametrize("name", NOISY)
+def test_entropy_and_information_of_uneven_noise_are_those_of_a_plain_grid(name):
+    """Nothing of the package: u by Gauss-Legendre, x on a Cartesian box, scipy's solver."""
+    spec, process = ALL[name], ground_truth.process(ALL[name])
+    node, weight = np.polynomial.legendre.leggauss(160)
+    u = spec.u_start + (spec.u_stop - spec.u_start) * 0.5 * (node + 1)
+    mean, noise = _curve(u, spec), _noise(u, spec)
+    step, reach = 0.1, 9 * np.sqrt(np.max(np.linalg.eigvalsh(noise)))  # half of the least noise
+    low, high = mean.min(axis=0) - reach, mean.max(axis=0) + reach
+    axes = [np.arange(a, b, step) for a, b in zip(low, high, strict=True)]
+    x = np.stack(np.meshgrid(*axes), axis=-1)
+    density = sum(
+        0.5 * w * stats.multivariate_normal(m, c).pdf(x)
+        for w, m, c in zip(weight, mean, noise, strict=True)
+    )
+    entropy = np.sum(special.entr(density)) * step**2
+    assert process.entropy.value == pytest.approx(entropy, abs=1e-6)
+    assert process.entropy.error < 1e-6
+    noise_entropy = _expect(
+        lambda u: 0.5 * np.linalg.slogdet(2 * PI * np.e * _noise(u, spec))[1], spec
+    )
+    assert process.information.value == pytest.approx(entropy - noise_entropy, abs=1e-6)
+    variance = [_expect(lambda u, i=i: _noise(u, spec)[i, i], spec) for i in range(2)]
+    np.testing.assert_allclose(process.noise_sigmas, np.sqrt(variance), rtol=1e-10)
+
+
+@pytest.mark.parametrize("name", NOISY)
+def test_the_true_decoder_is_at_no_distance_from_uneven_noise(name):
+    spec, truth = ALL[name], ground_truth.process(ALL[name])
+    rules = ground_truth.model_rules(ground_truth.true_decoder(spec), 1)
+    nll = ground_truth.cross_entropy(truth, rules)
+    assert nll.value - truth.entropy.value == pytest.approx(0, abs=1e-8)
+    assert ground_truth.kl_from_truth(truth, rules).value == pytest.approx(0, abs=1e-8)
+    # and the noise matters: isotropic noise as loud is at a distance
+    isotropic = around(_exact_decoder(spec), truth.noise_sigma)
+    nll = ground_truth.cross_entropy(truth, ground_truth.model_rules(isotropic, 1))
+    assert nll.value - truth.entropy.value > 0.01
+
+
+def test_information_does_not_depend_on_the_unit_of_x():
+    doubled = _spiral(2.8 * PI, 5.0, 0.4, 0.01, 1.0)
+    one, two = ground_truth.process(BASIC), ground_truth.process(doubled)
+    # the grids scale along, so the rounding is nearly the same
+    assert two.information.value == pytest.approx(one.information.value, abs=1e-9)
+    assert two.entropy.value - one.entropy.value == pytest.approx(2 * np.log(2), abs=1e-9)
+
+
+def test_loud_noise_gives_a_gaussian_without_information():
+    process = ground_truth.process(_spiral(2 * PI, 1e-3, 1.0, 0.1, 1.0))
+    # KL to a Gaussian is of the order of (signal / noise)^3 or smaller: 1e-9
+    assert process.entropy.value == pytest.approx(process.gaussian_nll, abs=1e-8)
+    assert process.information.value == pytest.approx(
+        0.5 * np.log(np.linalg.det(process.covariance)), abs=1e-8
+    )
+
+
+@pytest.mark.parametrize("name", ["basic", "mismatch", "uniform"])
+def test_the_exact_decoder_is_at_no_distance_either_way(name):
+    """Only z against t: the same density by another route; ends cost what halving shows."""
+    spec = ALL[name]
+    truth = ground_truth.process(spec)
+    rules = ground_truth.model_rules(around(_exact_decoder(spec), spec.noise_sigma), 1)
+    nll = ground_truth.cross_entropy(truth, rules)
+    assert nll.value - truth.entropy.value == pytest.approx(0, abs=1e-8)
+    assert ground_truth.kl_from_truth(truth, rules).value == pytest.approx(0, abs=1e-8)
+
+
+@pytest.mark.parametrize(("sigma", "seed"), [(0.2, 0), (0.05, 1), (1.0, 2)])
+def test_a_models_density_has_mass_one(sigma, seed):
+    rules = ground_truth.model_rules(around(_tanh_decoder(seed), sigma), 1)
+    plane = ground_truth.plane(rules)
+    mass = plane.integral(np.exp(mixture.log_density(plane.x, rules.fine)))
+    assert mass.value == pytest.approx(1, abs=1e-8)
+    assert mass.error < 1e-8
+
+
+@pytest.mark.parametrize("sigma", [2.0, 0.5, 0.2, 0.02])
+def test_a_linear_decoder_has_the_closed_form_cross_entropy(sigma):
+    """-E log N(x; b, C) needs the mean and covariance of p* only; these are adaptive's."""
+    truth = ground_truth.process(BASIC)
+    rules = ground_truth.model_rules(around(lambda z: z * W + B, sigma), 1, reach=5.0)
+    mean, covariance = _moments(BASIC)
+    model = np.outer(W, W) + sigma**2 * np.eye(2)
+    second = covariance + np.outer(mean - B, mean - B)
+    exact = 0.5 * (np.linalg.slogdet(2 * PI * model)[1] + np.trace(np.linalg.solve(model, second)))
+    nll = ground_truth.cross_entropy(truth, rules)
+    assert nll.value == pytest.approx(exact, abs=1e-8, rel=1e-11)  # rel: nll is 1e3 at 0.02
+    assert abs(nll.value - exact) <= nll.error + 1e-8
+    assert nll.value >= truth.gaussian_nll
+
+
+def test_a_far_point_is_paid_for_in_the_tail_of_the_prior():
+    """On a short line at small sigma the posterior of a far point lies beyond |z| = 20."""
+    w, sigma = 0.1 * W, 0.02
+    x = np.array([[2.0, -1.0], [4.0, -2.0]]) + B
+    rules = ground_truth.model_rules(around(lambda z: z * w + B, sigma), 1, reach=5.0)
+    exact = stats.multivariate_normal(B, np.outer(w, w) + sigma**2 * np.eye(2)).logpdf(x)
+    assert (x[1] - B) @ w / (sigma**2 + w @ w) > 20
+    value, error = rules.log_density(x)
+    np.testing.assert_allclose(value, exact, rtol=1e-11)  # rounding of terms of 1e4 nats
+    assert np.all(error < 1e-8)
+
+
+def _gaussian_kl(mean_p, cov_p, mean_q, cov_q):
+    solve = np.linalg.solve(cov_q, cov_p)
+    shift = mean_q - mean_p
+    return 0.5 * (
+        np.trace(solve)
+        - len(shift)
+        - np.linalg.slogdet(solve)[1]
+        + shift @ np.linalg.solve(cov_q, shift)
+    )
+
+
+def test_kl_from_truth_of_a_line_where_the_truth_is_nearly_gaussian():
+    truth = ground_truth.process(_spiral(2 * PI, 1e-3, 1.0, 0.1, 1.0))
+    rules = ground_truth.model_rules(around(lambda z: z * W + B, 0.9), 1)
+    exact = _gaussian_kl(B, np.outer(W, W) + 0.81 * np.eye(2), truth.mean, truth.covariance)
+    # the truth is a Gaussian up to (1e-3)^3 times a polynomial of the model's third moments
+    assert ground_truth.kl_from_truth(truth, rules).value == pytest.approx(exact, abs=1e-7)
+
+
+def test_kl_from_truth_is_nan_where_the_plane_would_be_too_large():
+    truth = ground_truth.process(BASIC)
+    rules = ground_truth.model_rules(around(_tanh_decoder(0), 0.2), 1)
+    assert np.isfinite(ground_truth.kl_from_truth(truth, rules).value)
+    assert np.isnan(ground_truth.kl_from_truth(truth, rules, max_nodes=100).value)
+
+
+def _log_mixture(x, means, weights, sigma):
+    """log sum_k weights_k N(x; means_k, sigma^2 I), by products and plain loops of blocks."""
+    out = []
+    for part in np.array_split(x, 32):
+        square = np.sum(part**2, 1)[:, None] - 2 * part @ means.T + np.sum(means**2, 1)
+        exponent = np.log(weights) - 0.5 * square / sigma**2 - np.log(2 * PI * sigma**2)
+        top = exponent.max(axis=1, keepdims=True)
+        out.append(top[:, 0] + np.log(np.exp(exponent - top).sum(axis=1)))
+    return np.concatenate(out)
+
+
+@pytest.mark.parametrize(("seed", "sigma"), [(3, 0.2), (4, 0.3)])
+def test_against_an_independent_computation_in_numpy(seed, sigma):
+    """Nothing of the package: u by Gauss-Legendre, z by a trapezoid, x on a Cartesian box."""
+    spec, decode = BASIC, _tanh_decoder(seed, hidden=6)
+    node, weight = np.polynomial.legendre.leggauss(400)
+    u = spec.u_start + (spec.u_stop - spec.u_start) * 0.5 * (node + 1)
+    truth_means, truth_weights = _curve(u, spec), 0.5 * weight
+    z = np.linspace(-12, 12, 1501)
+    z_weights = stats.norm.pdf(z) * (z[1] - z[0])
+    means = decode(z[:, None])
+    both = np.concatenate([truth_means, means])
+    low, high = both.min(axis=0) - 8 * sigma, both.max(axis=0) + 8 * sigma
+    # A fifth of the noise: log p has sharp ridges half-way between far arms of a curve.
+    step = 0.04
+    axes = [np.arange(a, b, step) for a, b in zip(low, high, strict=True)]
+    x = np.stack(np.meshgrid(*axes), axis=-1).reshape(-1, 2)
+    log_truth = _log_mixture(x, truth_means, truth_weights, spec.noise_sigma)
+    log_model = _log_mixture(x, means, z_weights, sigma)
+    nll = -np.sum(np.exp(log_truth) * log_model) * step**2
+    kl_to = np.sum(np.exp(log_truth) * (log_truth - log_model)) * step**2
+    kl_from = np.sum(np.exp(log_model) * (log_model - log_truth)) * step**2
+
+    truth = ground_truth.process(spec)
+    rules = ground_truth.model_rules(around(decode, sigma), 1)
+    found = ground_truth.cross_entropy(truth, rules)
+    # relative part: nll is far from 1 where a random model misses the data
+    assert found.value == pytest.approx(nll, abs=1e-6, rel=1e-8)
+    assert found.value - truth.entropy.value == pytest.approx(kl_to, abs=1e-6, rel=1e-8)
+    found = ground_truth.kl_from_truth(truth, rules)
+    # Those ridges of log p* cost it up to 1e-4 here, which its own error must admit.
+    assert abs(found.value - kl_from) <= found.error + 1e-6
+    assert found.value == pytest.approx(kl_from, abs=2e-4)
+
+
+def test_divergences_do_not_care_about_the_direction_of_z():
+    truth, decode = ground_truth.process(BASIC), _tanh_decoder(5)
+    one, two = (
+        ground_truth.cross_entropy(truth, ground_truth.model_rules(around(d, 0.2), 1)).value
+        for d in (decode, lambda z: decode(-z))
+    )
+    assert one == pytest.approx(two, rel=1e-9)  # other nodes, so the error of the rule
+
+
+@pytest.mark.parametrize("latent_dim", [3, 5])
+def test_more_than_two_latents_are_refused(latent_dim):
+    with pytest.raises(ValueError, match=f"at most 2 latent dimensions, not {latent_dim}"):
+        ground_truth.model_rules(around(lambda z: z[:, :2], 0.2), latent_dim)
+
+
+def test_two_latents_on_a_linear_decoder():
+    matrix = np.array([[1.1, 0.4], [-0.3, 0.9]])
+    rules = ground_truth.model_rules(around(lambda z: z @ matrix.T + B, 0.3), 2)
+    gaussian = stats.multivariate_normal(B, matrix @ matrix.T + 0.09 * np.eye(2))
+    x = np.concatenate([gaussian.rvs(15, random_state=np.random.default_rng(6)), [[4.0, -4.0]]])
+    value, error = rules.log_density(x)
+    np.testing.assert_allclose(value, gaussian.logpdf(x), atol=1e-8, rtol=0)
+    assert np.all(error < 1e-8)
+
+
+@pytest.mark.parametrize("name", ["basic", "uniform", "sloped"])
+def test_true_decoder_takes_quantiles_of_z_to_quantiles_of_t(name):
+    spec = ALL[name]
+    share = np.arange(1, 100) / 100
+    u = spec.u_start + (spec.u_stop - spec.u_start) * share
+    t = np.sqrt(u) if spec.t_law == "sqrt" else u
+    curve = spec.rdot * t * np.array([np.cos(spec.omega * t), np.sin(spec.omega * t)])
+    found = ground_truth.true_decoder(spec)(stats.norm.ppf(share)[:, None])
+    np.testing.assert_allclose(found.mean, curve.T, atol=1e-12)
+    covariance = found.scale @ np.swapaxes(found.scale, 1, 2)
+    np.testing.assert_allclose(covariance, _noise(u, spec), atol=1e-12)

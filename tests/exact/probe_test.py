@@ -1,0 +1,151 @@
+"""The cheap metrics along the training against the exact ones at its end."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import special
+
+from spiral_vae.exact import evaluate, probe
+from spiral_vae.model import networks
+from spiral_vae.model.likelihood import ClosedForm, Fixed
+from spiral_vae.process.spiral import Data, Spiral
+
+PI = np.pi
+BASIC = Spiral(omega=2.8 * PI, rdot=2.5, noise_sigma=0.2, u_start=0.01, u_stop=1.0)
+VAE = networks.VAE(networks.Encoder(32, 1), networks.Decoder(32, 1))
+_PROBE = jax.jit(probe.probe, static_argnums=4)
+
+
+def _curve(u):
+    t = np.sqrt(u)
+    return 2.5 * np.stack([t * np.cos(2.8 * PI * t), t * np.sin(2.8 * PI * t)], axis=-1)
+
+
+def _data(num=200, seed=0):
+    rng = np.random.default_rng(seed)
+    u = rng.permutation(np.linspace(0.01, 1, num))
+    t, x = np.sqrt(u), _curve(u) + 0.2 * rng.standard_normal((num, 2))
+    return t.astype(np.float32), x.astype(np.float32)
+
+
+def _untrained():
+    return VAE.init(jax.random.key(0)) | {"likelihood": {}}
+
+
+def _solved(inputs, outputs, scale, seed):
+    """Hidden layer by chance, last layer by ridge regression: a trained network, cheaply."""
+    rng = np.random.default_rng(seed)
+    kernel = rng.normal(0, scale, (inputs.shape[1], 32))
+    bias = rng.normal(0, scale, 32)
+    hidden = np.tanh(inputs @ kernel + bias)
+    hidden = np.concatenate([hidden, np.ones((len(hidden), 1))], axis=1)
+    gram = hidden.T @ hidden + 1e-6 * np.eye(33)
+    last = np.linalg.solve(gram, hidden.T @ outputs)
+    return {"kernel": kernel, "bias": bias}, {"kernel": last[:-1], "bias": last[-1]}
+
+
+def _spiral_like():
+    """A decoder along the true curve and an encoder that knows about where on it a point is."""
+    t, x = _data()
+    z = np.linspace(-3, 3, 400)[:, None]
+    decoder = _solved(z, _curve(0.01 + 0.99 * special.ndtr(z[:, 0])), 1.5, 1)
+    true_z = np.clip(special.ndtri((t.astype(float) ** 2 - 0.01) / 0.99), -2.5, 2.5)
+    encoder = _solved(x.astype(float), true_z[:, None], 1.0, 2)
+    logvar = {"kernel": np.zeros((32, 1)), "bias": np.array([-3.0])}
+    params = {
+        "encoder": {"hidden_0": encoder[0], "mean": encoder[1], "logvar": logvar},
+        "decoder": {"hidden_0": decoder[0], "mean": decoder[1]},
+        "likelihood": {},
+    }
+    return jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), params)
+
+
+def _fixed(sigma):
+    return Fixed(sigma=jnp.float32(sigma))
+
+
+def _both(params, likelihood, spec=BASIC):
+    t, x = _data()
+    data = Data(t=jnp.asarray(t), x=jnp.asarray(x))
+    cheap = _PROBE(params, data, spec, likelihood, VAE)
+    exact = evaluate.evaluate(
+        *evaluate.model_of(VAE, likelihood, params), spec=spec, t=t, x=x, gap_points=2
+    )
+    return {name: float(value) for name, value in cheap.items()}, exact.metrics
+
+
+@pytest.mark.parametrize(
+    ("model", "sigma"),
+    [(_spiral_like, 0.2), (_spiral_like, 0.5), (_untrained, 0.5), (_untrained, 2.0)],
+)
+def test_probe_agrees_with_the_exact_evaluation(model, sigma):
+    _assert_agreement(*_both(model(), _fixed(sigma)))
+
+
+def test_probe_agrees_where_noise_is_uneven_in_truth_and_model():
+    spec = dataclasses.replace(BASIC, noise_sigma=(0.6, 0.4), noise_slope=0.1, noise_angle=0.6)
+    likelihood = ClosedForm(sigma=0.2, rate=1.0, covariance="full", estimator="full_data")
+    scale = jnp.array([[0.5, 0.0], [-0.2, 0.3]])  # as carried, not the start
+    _assert_agreement(*_both(_spiral_like() | {"likelihood": {"scale": scale}}, likelihood, spec))
+
+
+def _assert_agreement(cheap, exact):
+    assert set(cheap) == {"kl_to_truth", "inference_gap", "kl_to_prior", "spearman"}
+    # what the module promises is about 1e-3 nats; relative where the numbers are large
+    for name in ("kl_to_truth", "inference_gap"):
+        assert cheap[name] == pytest.approx(exact[name], abs=5e-3, rel=1e-3), name
+    # no quadrature: float32 against float64
+    assert cheap["kl_to_prior"] == pytest.approx(exact["kl_to_prior"], abs=1e-5, rel=1e-6)
+    assert cheap["spearman"] == pytest.approx(exact["spearman"], abs=1e-6)
+
+
+def test_the_spiral_like_model_is_near_the_truth():
+    """Else the agreement above would have been tried on bad models only."""
+    cheap, _ = _both(_spiral_like(), _fixed(0.2))
+    assert cheap["kl_to_truth"] < 0.5
+    assert cheap["spearman"] > 0.8
+
+
+def test_two_latents_give_the_first_two_metrics_and_the_strongest_latent():
+    vae = networks.VAE(networks.Encoder(32, 1, latent_dim=2), networks.Decoder(32, 1))
+    params = vae.init(jax.random.key(1)) | {"likelihood": {}}
+    t, x = _data()
+    found = probe.probe(params, Data(t=t, x=x), BASIC, _fixed(0.2), vae)
+    assert set(found) == {"kl_to_prior", "spearman"}
+    encode, _ = evaluate.model_of(vae, _fixed(0.2), params)
+    mean, logvar = encode(x.astype(float))
+    kl = np.mean(0.5 * np.sum(mean**2 + np.exp(logvar) - 1 - logvar, axis=1))
+    assert float(found["kl_to_prior"]) == pytest.approx(kl, abs=1e-5)  # float32
+    ranks = [evaluate.spearman(column, t) for column in mean.T]
+    assert float(found["spearman"]) == pytest.approx(max(ranks, key=abs), abs=1e-6)
+
+
+def test_a_mirrored_latent_changes_only_the_sign_of_spearman():
+    params = _spiral_like()
+    t, x = _data()
+    mirrored = jax.tree.map(lambda leaf: leaf, params)
+    mirrored["encoder"]["mean"] = jax.tree.map(lambda v: -v, params["encoder"]["mean"])
+    mirrored["decoder"]["hidden_0"] = dict(
+        params["decoder"]["hidden_0"], kernel=-params["decoder"]["hidden_0"]["kernel"]
+    )
+    one, two = (_PROBE(p, Data(t=t, x=x), BASIC, _fixed(0.2), VAE) for p in (params, mirrored))
+    for name in one:
+        expected = -one[name] if name == "spearman" else one[name]
+        np.testing.assert_allclose(two[name], expected, rtol=1e-4, err_msg=name)  # float32
+
+
+def test_probe_of_lanes_side_by_side_is_that_of_each():
+    models = [_untrained(), _spiral_like()]
+    t, x = _data()
+    data = Data(t=jnp.asarray(t), x=jnp.asarray(x))
+    lanes = jax.tree.map(lambda *leaves: jnp.stack(leaves), *models)
+    sigma = Fixed(sigma=jnp.array([0.5, 0.2]))
+    together = jax.jit(jax.vmap(lambda p, s: probe.probe(p, data, BASIC, s, VAE)))(lanes, sigma)
+    for i, params in enumerate(models):
+        alone = _PROBE(params, data, BASIC, _fixed(sigma.sigma[i]), VAE)
+        for name, value in alone.items():
+            # float32 sums in another order
+            np.testing.assert_allclose(together[name][i], value, rtol=1e-4, atol=1e-5)

@@ -1,0 +1,380 @@
+"""Every likelihood on linear models, where what it must reach is known in closed form."""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import stats
+
+from spiral_vae.model import networks
+from spiral_vae.model.likelihood import (
+    DATA_DIM,
+    ClosedForm,
+    Fixed,
+    Geco,
+    Heteroscedastic,
+    Learned,
+)
+from spiral_vae.training import train
+
+LAM1, LAM2 = 1.8, 0.3  # eigenvalues of the data's covariance
+NUM_STEPS = 4_000
+
+
+class _Encoder:
+    latent_dim = 1
+
+
+class _Decoder:
+    heads = ("mean",)
+
+
+@dataclasses.dataclass(frozen=True)
+class Linear:
+    """q(z|x) = N(v x + c, exp(logvar)) and a mean w z + b: with a Gaussian, probabilistic PCA."""
+
+    encoder = _Encoder
+    decoder = _Decoder
+
+    def encode(self, params, x):
+        own = params["encoder"]
+        mean = own["v"] @ x + own["c"][:, None]
+        return mean, jnp.broadcast_to(own["logvar"][:, None], mean.shape)
+
+    def decode(self, params, z):
+        own = params["decoder"]
+        mean = jnp.tensordot(own["w"], z, axes=1) + own["b"][:, None, None]
+        return {"mean": mean, "logvar": jnp.zeros_like(mean)}  # the latter for `warmup` alone
+
+
+def _data(num=40):
+    """Points [num, 2] whose covariance has exactly the eigenvalues LAM1, LAM2."""
+    x = np.random.default_rng(0).normal(size=(num, 2))
+    x -= x.mean(axis=0)
+    x = x @ np.linalg.inv(np.linalg.cholesky(x.T @ x / num)).T
+    angle = np.array([[0.8, -0.6], [0.6, 0.8]])
+    return jnp.asarray(x * np.sqrt([LAM1, LAM2]) @ angle.T, jnp.float32)
+
+
+def _program():
+    return train.Program(
+        vae=Linear(),
+        num_points=40,
+        design="grid",
+        batch_size=40,
+        shuffle=False,
+        objective="elbo",
+        num_samples=2,
+        num_epochs=NUM_STEPS,
+        schedule="cosine",
+    )
+
+
+@functools.cache
+def _fit_compiled(rate):
+    program = _program()
+    x = _data()
+    # Noise of +-1 is a rule that is exact for a quadratic log-likelihood: nothing is random.
+    eps = jnp.broadcast_to(jnp.array([[1.0], [-1.0]]), (1, 2, len(x)))
+
+    def fit(likelihood):
+        lane = train.Lane(
+            seed=0,
+            spiral=None,
+            likelihood=likelihood,
+            beta=1.0,
+            kl_warmup=0.0,
+            encoder_learning_rate=rate,
+            decoder_learning_rate=rate,
+            likelihood_learning_rate=3e-2,
+            decoder_weight_decay=0.0,
+            variance_weight_decay=0.0,
+            decay_every=1,
+            decay_factor=1.0,
+            warmup=0.0,
+        )
+        params, carried = likelihood.init()
+        params = {
+            "encoder": {"v": jnp.array([[0.3, 0.1]]), "c": jnp.zeros(1), "logvar": jnp.zeros(1)},
+            "decoder": {"w": jnp.array([[0.5], [0.2]]), "b": jnp.zeros(2)},
+            "likelihood": params,
+        }
+
+        def step(carry, index):
+            progress = index / NUM_STEPS
+            batch = train.Batch(
+                x=x.T,
+                eps=eps,
+                weight=jnp.ones(len(x)),
+                share=jnp.ones(()),
+                epoch=index,
+                progress=progress,
+                beta=jnp.ones(()),
+            )
+            (params, opt_state, carried), _ = train.train_step(carry, batch, lane, program)
+            return (params, opt_state, likelihood.end_epoch(carried)), None
+
+        carry = (params, train._ADAM.init(params), carried)
+        (params, _, carried), _ = jax.lax.scan(step, carry, jnp.arange(1.0 * NUM_STEPS))
+        return params["encoder"], params["decoder"], params["likelihood"] | carried
+
+    return jax.jit(fit)
+
+
+def _fit(likelihood, rate=1e-2):
+    """Returns encoder, decoder and the values of the likelihood after training on all points."""
+    return _fit_compiled(rate)(jax.tree.map(jnp.float32, likelihood))
+
+
+def _sigma(likelihood, values):
+    return np.asarray(likelihood.observation(values, {"mean": jnp.zeros(2)}).scale)
+
+
+def _geco(**numbers):
+    defaults = {"sigma": 0.7, "kappa": 0.7, "rate": 0.03, "averaging": 0.9, "search": False}
+    return Geco(**defaults | numbers)
+
+
+ISOTROPIC = {
+    "full_data": ClosedForm(sigma=0.9, rate=1.0, covariance="isotropic", estimator="full_data"),
+    "batch": ClosedForm(sigma=0.9, rate=1.0, covariance="isotropic", estimator="batch"),
+    "moving_average": ClosedForm(
+        sigma=0.9, rate=0.1, covariance="isotropic", estimator="moving_average"
+    ),
+    "learned": Learned(sigma=0.9, covariance="isotropic"),
+    "geco": _geco(search=True),
+    "warmup": Heteroscedastic(
+        sigma=0.9, floor=0.0, exponent=0.5, warmup=1.0, rate=0.1, stabiliser="warmup"
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ISOTROPIC)
+def test_isotropic_kinds_reach_the_sigma_of_probabilistic_pca(name):
+    """Tipping & Bishop 1999: sigma^2 is the mean of the discarded eigenvalues, here LAM2."""
+    likelihood = ISOTROPIC[name]
+    encoder, decoder, values = _fit(likelihood)
+    sigma = np.asarray(values["scale"]) if name == "warmup" else _sigma(likelihood, values)
+    assert sigma == pytest.approx(np.sqrt(LAM2), rel=1e-3)
+    assert np.sum(np.square(decoder["w"])) == pytest.approx(LAM1 - LAM2, rel=2e-3)
+    assert np.exp(encoder["logvar"][0]) == pytest.approx(LAM2 / LAM1, rel=2e-3)
+    if name == "geco":
+        assert np.exp(values["log_kappa"]) == pytest.approx(np.sqrt(LAM2), rel=1e-3)
+
+
+@pytest.mark.parametrize("kappa2", [0.2, 0.3, 0.6, 0.9])
+def test_geco_within_its_window_has_the_sigma_that_meets_the_constraint(kappa2):
+    """E||x - m||^2 = LAM2 + min(sigma^2, LAM1) = 2 kappa^2 between LAM2 / 2 and Tr(C) / 2."""
+    likelihood = _geco(kappa=np.sqrt(kappa2))
+    _, _, values = _fit(likelihood)
+    assert _sigma(likelihood, values) ** 2 == pytest.approx(2 * kappa2 - LAM2, rel=1e-3)
+
+
+def test_geco_above_its_window_collapses():
+    likelihood = _geco(kappa=np.sqrt(1.2 * (LAM1 + LAM2) / 2))
+    _, decoder, values = _fit(likelihood)
+    assert np.sum(np.square(decoder["w"])) < 1e-6
+    assert _sigma(likelihood, values) > 5 * np.sqrt(LAM1)  # the multiplier falls and falls
+
+
+@pytest.mark.parametrize("covariance", ["per_dimension", "full"])
+def test_closed_form_and_learned_covariances_are_the_moment_of_frozen_networks(covariance):
+    """With the networks held still the best S is E (x - m)(x - m)^T, or its diagonal."""
+    closed = ClosedForm(sigma=0.9, rate=1.0, covariance=covariance, estimator="full_data")
+    learned = Learned(sigma=0.9, covariance=covariance)
+    x = np.asarray(_data(), np.float64)
+    z = (x @ [0.3, 0.1])[:, None] + [1.0, -1.0]
+    residual = x[:, None] - z[..., None] * [0.5, 0.2]
+    moment = np.mean(residual[..., None] * residual[..., None, :], axis=(0, 1))
+    expected = moment if covariance == "full" else np.diag(np.diagonal(moment))
+    for likelihood in (closed, learned):
+        _, _, values = _fit(likelihood, rate=0.0)
+        scale = _sigma(likelihood, values)
+        scale = scale if covariance == "full" else np.diag(scale)
+        np.testing.assert_allclose(scale @ scale.T, expected, rtol=1e-3)
+
+
+@pytest.mark.parametrize("sigma", [1e-4, 0.2, 1.0, 3.0])
+def test_fixed_is_a_normal_whose_standard_deviation_is_sigma(sigma):
+    x, mean = [0.3, -1.0], [0.1, 0.4]
+    with jax.enable_x64(True):
+        found = Fixed(sigma=sigma).log_prob({}, jnp.array(x), {"mean": jnp.array(mean)})
+    assert float(found) == pytest.approx(stats.norm(mean, sigma).logpdf(x).sum(), rel=1e-12)
+
+
+def test_sigma_is_a_leaf():
+    """So it can be a lane of a sweep."""
+    assert jax.tree.leaves(Fixed(sigma=0.2)) == [0.2]
+
+
+def _heteroscedastic(stabiliser, **numbers):
+    defaults = {"sigma": 0.5, "floor": 0.0, "exponent": 0.5, "warmup": 0.5, "rate": 0.1}
+    return Heteroscedastic(**defaults | numbers, stabiliser=stabiliser)
+
+
+HEADS = {"mean": jnp.array([0.1, 0.4]), "logvar": jnp.array([-1.0, 0.3])}
+X = jnp.array([0.3, -1.0])
+
+
+def test_floor_is_under_every_standard_deviation():
+    found = _heteroscedastic("none", floor=0.3).observation(
+        {}, HEADS | {"logvar": jnp.array([-30.0, 0.0])}
+    )
+    # -30 is outside of the head's bounds, which leave a standard deviation of 1e-3.
+    np.testing.assert_allclose(found.scale, np.hypot(0.3, [1e-3, 0.5]), rtol=1e-6)
+
+
+def test_student_t_is_the_mixture_of_gaussians_that_its_gamma_weighs():
+    """Integrates N(x; m, 1/l) Gamma(l; a, b) over l; the variational bound is one of it."""
+    heads = HEADS | {"dof": jnp.array([0.5, 2.0])}
+    student = _heteroscedastic("student_t").observation({}, heads)
+    a = 0.5 * np.asarray(student.dof, np.float64)
+    b = a * np.asarray(student.scale, np.float64) ** 2
+    level = np.linspace(1e-6, 1 - 1e-6, 200_001)
+    total = 0.0
+    for i in range(DATA_DIM):
+        precision = stats.gamma(a[i], scale=1 / b[i]).ppf(level)
+        density = stats.norm(HEADS["mean"][i], precision**-0.5).pdf(X[i])
+        total += np.log(np.mean(density))
+    assert float(student.log_prob(X)) == pytest.approx(total, abs=2e-4)
+
+
+def test_variational_bound_and_its_divergence():
+    """E_q log N - KL(q || p), with both expectations over the precision sampled by quantiles."""
+    heads = HEADS | {"dof": jnp.array([0.5, 2.0])}
+    likelihood = _heteroscedastic("variational")
+    student = likelihood.observation({}, heads)
+    a = 0.5 * np.asarray(student.dof, np.float64)
+    b = a * np.asarray(student.scale, np.float64) ** 2
+    level = (np.arange(400_000) + 0.5) / 400_000
+    total = 0.0
+    for i in range(DATA_DIM):
+        q, p = stats.gamma(a[i], scale=1 / b[i]), stats.gamma(1.0, scale=1e3)
+        precision = q.ppf(level)
+        log_normal = stats.norm(HEADS["mean"][i], precision**-0.5).logpdf(X[i])
+        total += np.mean(log_normal + p.logpdf(precision) - q.logpdf(precision))
+    assert float(likelihood.log_prob({}, X, heads)) == pytest.approx(total, abs=1e-3)
+
+
+@pytest.mark.parametrize("exponent", [0.0, 0.5, 1.0])
+def test_beta_nll_weighs_the_gradient_and_is_the_likelihood_at_zero(exponent):
+    """At 1 the mean's gradient is that of half the squared error (Seitzer et al., eq. 9)."""
+    likelihood = _heteroscedastic("beta_nll", exponent=exponent)
+    found = jax.grad(lambda heads: likelihood.decoder_log_prob({}, X, heads))(HEADS)
+    plain = jax.grad(lambda heads: likelihood.log_prob({}, X, heads))(HEADS)
+    weight = np.asarray(likelihood.observation({}, HEADS).scale) ** (2 * exponent)
+    for name in HEADS:
+        np.testing.assert_allclose(found[name], weight * plain[name], rtol=1e-5)
+    if exponent == 1.0:
+        np.testing.assert_allclose(found["mean"], X - HEADS["mean"], rtol=1e-5)
+
+
+def test_faithful_mean_knows_no_variance_and_variance_trains_no_mean():
+    likelihood = _heteroscedastic("faithful")
+    found = jax.grad(lambda heads: likelihood.decoder_log_prob({}, X, heads))(HEADS)
+    plain = jax.grad(lambda heads: likelihood.log_prob({}, X, heads))(HEADS)
+    np.testing.assert_allclose(found["mean"], X - HEADS["mean"], rtol=1e-6)
+    np.testing.assert_allclose(found["logvar"], plain["logvar"], rtol=1e-6)
+
+    decoder = networks.Decoder(hidden_dim=3, hidden_layers=1, heads=likelihood.heads, detached=True)
+    params = decoder.init(jax.random.key(0), jnp.ones(1))
+
+    def logvar(params):
+        return jnp.sum(decoder.apply(params, jnp.ones(1))["logvar"])
+
+    grads = jax.grad(logvar)(params)["params"]
+    assert np.all(grads["hidden_0"]["kernel"] == 0)
+    assert np.any(grads["logvar"]["kernel"] != 0)
+
+
+def test_warmup_has_one_sigma_and_then_the_head_around_it():
+    likelihood = _heteroscedastic("warmup", warmup=0.5, rate=1.0)
+    _, carried = likelihood.init()
+    moment = jnp.diag(jnp.array([0.1, 0.3]))
+    before = likelihood.update(carried, moment, jnp.ones(()), jnp.float32(0.49))
+    np.testing.assert_allclose(
+        likelihood.observation(before, HEADS).scale, np.sqrt([0.2, 0.2]), rtol=1e-6
+    )
+    after = likelihood.update(before, 100 * moment, jnp.ones(()), jnp.float32(0.5))
+    expected = np.sqrt(0.2) * np.exp(0.5 * np.asarray(HEADS["logvar"]))
+    np.testing.assert_allclose(likelihood.observation(after, HEADS).scale, expected, rtol=1e-6)
+
+
+MOMENT = jnp.array([[0.4, 0.1], [0.1, 0.2]])
+
+
+@pytest.mark.parametrize("estimator", ["full_data", "batch", "moving_average"])
+@pytest.mark.parametrize("covariance", ["per_dimension", "full"])
+def test_a_closed_form_is_isotropic_until_its_warmup_ends(covariance, estimator):
+    """Before: the mean of the variances, 0.3, in all directions. After: the moment itself."""
+    likelihood = ClosedForm(
+        sigma=0.9, rate=1.0, warmup=0.5, covariance=covariance, estimator=estimator
+    )
+    _, carried = likelihood.init()
+
+    def covariance_after(carried, progress):
+        for _ in range(2):  # halves of the data; after both the full data's is set
+            share = jnp.float32(0.5)
+            carried = likelihood.update(carried, MOMENT, share, jnp.float32(progress))
+        carried = likelihood.end_epoch(carried)
+        scale = _sigma(likelihood, carried)
+        scale = scale if covariance == "full" else np.diag(scale)
+        return carried, scale @ scale.T
+
+    carried, before = covariance_after(carried, 0.49)
+    np.testing.assert_allclose(before, 0.3 * np.eye(2), atol=1e-6)
+    _, after = covariance_after(carried, 0.5)
+    expected = MOMENT if covariance == "full" else np.diag(np.diagonal(MOMENT))
+    np.testing.assert_allclose(after, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("covariance", ["per_dimension", "full"])
+def test_a_learned_covariance_is_one_number_until_its_warmup_ends(covariance):
+    """Before: the geometric mean of both sigmas, and equal gradients to both. After: free."""
+    likelihood = Learned(sigma=0.9, warmup=0.5, covariance=covariance)
+    params, carried = likelihood.init()
+    params["log_scale"] = jnp.log(jnp.array([0.1, 0.4]))
+    if covariance == "full":
+        params["lower"] = jnp.array([[0.0, 0.0], [0.5, 0.0]])
+    heads = {"mean": jnp.array([0.1, 0.4])}
+
+    def found(progress):
+        """Returns the scale as a matrix and the gradients of log p."""
+        values = likelihood.update(carried, MOMENT, jnp.ones(()), jnp.float32(progress))
+        grads = jax.grad(lambda own: likelihood.log_prob(own | values, X, heads))(params)
+        scale = _sigma(likelihood, params | values)
+        return scale if covariance == "full" else np.diag(scale), grads
+
+    scale, grads = found(0.49)
+    np.testing.assert_allclose(scale, 0.2 * np.eye(2), rtol=1e-6)
+    np.testing.assert_allclose(grads["log_scale"][0], grads["log_scale"][1], rtol=1e-6)
+    assert np.all(grads["log_scale"] != 0)
+    if covariance == "full":
+        assert np.all(grads["lower"] == 0)
+    scale, grads = found(0.5)
+    lower = 0.5 * 0.4 if covariance == "full" else 0.0
+    np.testing.assert_allclose(scale, [[0.1, 0.0], [lower, 0.4]], rtol=1e-6)
+    assert abs(float(grads["log_scale"][0] - grads["log_scale"][1])) > 1
+
+
+def test_without_a_warmup_a_likelihood_carries_nothing_for_it():
+    """So that what was trained before there was one has the same params."""
+    assert Learned(sigma=0.9, covariance="full").init()[1] == {}
+    assert set(Learned(sigma=0.9, warmup=0.5, covariance="full").init()[1]) == {"free"}
+
+
+@pytest.mark.parametrize("name", ["closed", "learned"])
+def test_a_covariance_after_a_warmup_is_the_moment_of_frozen_networks(name):
+    """The whole training, half of it with one sigma: it ends where it would without."""
+    own = {"sigma": 0.9, "covariance": "full"}
+    closed = {"rate": 1.0, "estimator": "full_data"}
+    plain, warm = (
+        ClosedForm(**own, **closed, warmup=w) if name == "closed" else Learned(**own, warmup=w)
+        for w in (None, 0.3)
+    )
+    scales = [_sigma(kind, _fit(kind, rate=0.0)[2]) for kind in (plain, warm)]
+    np.testing.assert_allclose(scales[1], scales[0], rtol=1e-3)
+    assert abs(scales[0][1, 0]) > 0.1  # and not isotropic

@@ -1,0 +1,120 @@
+"""The labelled results of a workdir, against the files that they are made of."""
+
+import csv
+import shutil
+
+import numpy as np
+import pytest
+
+from spiral_vae.runs import dataset
+from spiral_vae.workdir import files as results
+from spiral_vae.workdir import life as workdir
+
+xarray = pytest.importorskip("xarray")
+pytest.importorskip("h5netcdf")
+
+
+@pytest.fixture(scope="module")
+def loaded(whole_run):
+    return dataset.load(whole_run.workdir)
+
+
+def test_dimensions_are_the_sweep_the_seed_and_the_epochs(loaded):
+    assert dict(loaded.sizes) == {"likelihood.sigma": 2, "seed": 2, "epoch": 4, "probe_epoch": 2}
+    assert loaded["likelihood.sigma"].values.tolist() == [0.1, 0.2]
+    assert loaded["seed"].values.tolist() == [0, 1]
+    assert loaded["epoch"].values.tolist() == [10, 20, 30, 40]
+    assert loaded["probe_epoch"].values.tolist() == [20, 40]
+    assert loaded["nll"].dims == ("likelihood.sigma", "seed")
+    assert loaded["training_kl"].dims == ("likelihood.sigma", "seed", "epoch")
+    assert loaded["probe_kl_to_truth"].dims == ("likelihood.sigma", "seed", "probe_epoch")
+
+
+def test_values_by_label_are_those_of_the_files(loaded, whole_run):
+    with open(whole_run.workdir / "summary.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    for row in rows:
+        point = {"likelihood.sigma": float(row["likelihood.sigma"]), "seed": int(row["seed"])}
+        found = loaded.sel(point)
+        for name in row.keys() - {"lane", *point}:
+            assert str(found[name].item()) == row[name], name
+    for file, prefix in (("training", "training"), ("probes", "probe")):
+        with np.load(whole_run.workdir / "metrics" / f"{file}.npz") as arrays:
+            for lane, row in enumerate(rows):
+                point = {"likelihood.sigma": float(row["likelihood.sigma"])}
+                found = loaded.sel(point).sel(seed=int(row["seed"]))
+                for name in set(arrays) - {"epoch"}:
+                    np.testing.assert_array_equal(found[f"{prefix}_{name}"], arrays[name][lane])
+
+
+def test_the_written_file_is_the_same(loaded, whole_run):
+    with xarray.open_dataset(whole_run.workdir / "results.nc", engine="h5netcdf") as stored:
+        xarray.testing.assert_identical(stored.load(), loaded)
+        assert {n: v.dtype.kind for n, v in stored.items() if v.dtype.kind != "f"} == {
+            **dict.fromkeys(("recovered", "collapsed", "overconfident"), "b"),
+            "active_units": "i",
+            "status": stored["status"].dtype.kind,
+            "verdict": stored["verdict"].dtype.kind,
+        }
+
+
+def _workdir(path, rows):
+    """A workdir of lanes with known numbers: the loss of lane n is n."""
+    (path / "metrics").mkdir()
+    results.write_csv(path / "summary.csv", rows)
+    column = np.arange(float(len(rows)))[:, None]
+    for name in ("training", "probes"):
+        arrays = {"epoch": np.asarray([10, 20]), "loss": np.repeat(column, 2, axis=1)}
+        results.write_npz(path / "metrics" / f"{name}.npz", arrays)
+    workdir.begin(path, "{}")
+    workdir.finish(path)
+    return path
+
+
+def test_two_axes_of_strings_and_numbers_and_a_failed_lane(tmp_path):
+    rows = []
+    for law in ("uniform", "sqrt"):
+        for width in (8, 4):
+            for seed in (5, 6, 7):
+                lane = len(rows)
+                row = {"lane": lane, "seed": seed, "data.t_law": law, "width": width}
+                sound = {"status": "ok", "verdict": "collapsed", "nll": 0.5 * lane, "units": 1}
+                rows.append(row | (sound if lane != 4 else {"status": "not finite by epoch 10"}))
+    found = dataset.load(_workdir(tmp_path, rows))
+    assert found["nll"].dims == ("data.t_law", "width", "seed")
+    assert found["width"].values.tolist() == [8, 4]  # as swept, not sorted
+    assert found["nll"].sel({"data.t_law": "sqrt", "width": 4, "seed": 6}) == 0.5 * 10
+    assert (
+        found["training_loss"].sel({"data.t_law": "sqrt", "width": 8, "seed": 7, "epoch": 20}) == 8
+    )
+    failed = found.sel({"data.t_law": "uniform", "width": 4, "seed": 6})
+    assert failed["status"] == "not finite by epoch 10" and failed["verdict"] == ""
+    assert np.isnan(failed["nll"]) and np.isnan(failed["units"])
+    assert int(np.isnan(found["nll"]).sum()) == 1
+    dataset.write(tmp_path)
+    with xarray.open_dataset(tmp_path / "results.nc", engine="h5netcdf") as stored:
+        xarray.testing.assert_identical(stored.load(), found)
+
+
+def test_a_failure_leaves_nothing_behind(tmp_path, monkeypatch, whole_run):
+    workdir = tmp_path / "copy"
+    shutil.copytree(whole_run.workdir, workdir)
+    before = set(workdir.iterdir())
+
+    def fail(source, target):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(results.os, "replace", fail)  # the last step of every writer
+    with pytest.raises(OSError, match="disk full"):
+        dataset.write(workdir)
+    assert set(workdir.iterdir()) == before
+
+
+@pytest.mark.parametrize("name", ["summary.csv", "metrics/training.npz", "metrics/probes.npz"])
+def test_what_is_damaged_is_not_loaded(tmp_path, name):
+    rows = [{"lane": 0, "seed": 0, "status": "ok", "nll": 2.5}]
+    file = _workdir(tmp_path, rows) / name
+    content = file.read_bytes()
+    file.write_bytes(content[:-3] + bytes([content[-3] ^ 1]) + content[-2:])
+    with pytest.raises(workdir.WorkdirError, match=f"{name} is damaged"):
+        dataset.load(tmp_path)

@@ -1,0 +1,347 @@
+"""Whole runs in this process: refusals, groups, lengths that differ, lanes that fail."""
+
+import csv
+import itertools
+
+import numpy as np
+import pytest
+
+from spiral_vae.training import cells
+from spiral_vae.present import figures
+from spiral_vae.workdir import files as results
+from spiral_vae.runs import run
+from spiral_vae.config import lanes as sweep
+from spiral_vae.runs import load as trained
+from spiral_vae.workdir import life as workdir
+from spiral_vae.config import command_line as config_lib
+from tests.lanes import make_config
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("likelihood.sigma", 0.0),
+        ("likelihood.sigma", -1.0),
+        ("train.batch_size", 11),
+        ("data.u_start", 1.0),
+        ("model.encoder.hidden_layers", 0),
+        ("optimizer.decoder_learning_rate", -1e-3),
+        ("sweep", ("likelihood.sgima=1",)),
+        ("sweep", ("likelihood.sigma=0.1,-1",)),
+    ],
+)
+def test_a_bad_config_is_refused_before_anything_is_written(tmp_path, field, value):
+    config = make_config(**{field: value})
+    name = "sgima" if "sgima" in str(value) else "sigma" if field == "sweep" else field
+    with pytest.raises(config_lib.ConfigError, match=name):
+        run.run(config, str(tmp_path / "new"))
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_workdir_in_use_is_refused_before_training(tmp_path, monkeypatch):
+    (tmp_path / "kept").write_text("kept")
+    monkeypatch.setattr(run, "_train", None)
+    with pytest.raises(workdir.WorkdirError, match="holds files already"):
+        run.run(make_config(), str(tmp_path))
+    assert [path.name for path in tmp_path.iterdir()] == ["kept"]
+
+
+@pytest.fixture(scope="module")
+def groups(tmp_path_factory):
+    """3 sigmas x 2 widths of the decoder x 2 seeds."""
+    workdir = tmp_path_factory.mktemp("groups")
+    config = make_config(
+        num_seeds=2,
+        seed=7,
+        sweep=("likelihood.sigma=0.1,0.2,0.4", "model.decoder.hidden_dim=4,8"),
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run, "_draw", lambda *args: None)
+        return run.run(config, str(workdir))
+
+
+def test_groups_are_joined_in_the_order_of_the_product(groups):
+    with open(groups.workdir / "summary.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    names = ["seed", "likelihood.sigma", "model.decoder.hidden_dim"]
+    assert list(rows[0])[:5] == ["lane", *names, "status"]
+    product = itertools.product((0.1, 0.2, 0.4), (4, 8), (7, 8))
+    wanted = [(str(seed), str(sigma), str(width)) for sigma, width, seed in product]
+    assert [tuple(row[name] for name in names) for row in rows] == wanted
+    assert [row["lane"] for row in rows] == [str(n) for n in range(12)]
+    assert [float(row["sigma"]) for row in rows] == [float(sigma) for _, sigma, _ in wanted]
+    assert len({row["elbo"] for row in rows}) == 12
+
+
+def test_groups_have_their_own_params(groups):
+    with np.load(groups.workdir / "params.npz") as arrays:
+        assert {name.split("/")[0] for name in arrays} == {"group_0", "group_1"}
+        assert arrays["group_0/lane"].tolist() == [0, 1, 4, 5, 8, 9]
+        assert arrays["group_1/lane"].tolist() == [2, 3, 6, 7, 10, 11]
+        assert arrays["group_0/decoder/hidden_0/kernel"].shape == (6, 1, 4)
+        assert arrays["group_1/decoder/hidden_0/kernel"].shape == (6, 1, 8)
+        # Another width of the decoder leaves the encoder's start as it was; both are 12 steps on.
+        one, other = (arrays[f"group_{n}/encoder/hidden_0/kernel"] for n in (0, 1))
+        np.testing.assert_allclose(one, other, atol=2 * 12 * 1e-3)
+        assert np.abs(one[0] - one[1]).max() > 0.1  # and another seed does not
+
+
+@pytest.mark.parametrize("lane", [1, 6, 11])
+def test_rows_belong_to_the_params_and_curves_of_their_lane(groups, lane):
+    model = trained.load(groups.workdir, lane)
+    row = groups.rows[lane]
+    mean, logvar = model.encode(model.x)
+    kl = 0.5 * np.mean(np.sum(mean**2 + np.exp(logvar) - 1 - logvar, axis=1))
+    assert kl == pytest.approx(row["kl_to_prior"], rel=1e-5)
+    scale = model.observe(np.zeros((1, 1))).scale
+    np.testing.assert_array_equal(scale, [row["likelihood.sigma"] * np.eye(2)])
+    with np.load(groups.workdir / "metrics" / "training.npz") as arrays:
+        assert arrays["epoch"].tolist() == [2, 4]
+        # The mean over the last two epochs, with other noise: near the end's value.
+        assert arrays["kl"][lane, -1] == pytest.approx(kl, rel=0.1)
+        near = np.argsort(np.abs(arrays["loss"][:, -1] + row["elbo"]) / -row["elbo"])[:2]
+    assert lane // 4 in near // 4  # of the lanes with its sigma
+
+
+@pytest.mark.parametrize("swap", [False, True])
+def test_a_sweep_of_lengths_labels_its_curves_with_the_right_epochs(tmp_path, swap):
+    """Groups of 5 and 8 epochs, logged every 2, probed after half of each: [3, 5] and [4, 8]."""
+
+    def one(ends, probe_ends):
+        return cells.Trained(
+            params={"w": np.zeros((1, 2))},
+            data=None,
+            epoch=np.asarray(ends),
+            metrics={"loss": np.asarray([ends], float)},  # a loss that tells its epoch
+            probe_epoch=np.asarray(probe_ends),
+            probes={"gap": np.asarray([probe_ends], float)},
+            failed_step=np.zeros(1, int),
+            failed_term=np.zeros(1, int),
+        )
+
+    found = [one([2, 4, 5], [4, 5]), one([2, 4, 6, 8], [4, 8])]
+    order = [1, 0] if swap else [0, 1]
+    groups = [sweep.Group(None, None, np.asarray([number])) for number in order]
+    run._write_training(tmp_path, groups, [found[number] for number in order])
+    for file, name, wanted in (
+        ("training", "loss", [[2, 4, 5], [2, 4, 6, 8]]),
+        ("probes", "gap", [[4, 5], [4, 8]]),
+    ):
+        with np.load(tmp_path / "metrics" / f"{file}.npz") as arrays:
+            epoch, values = arrays["epoch"], arrays[name]
+        for lane in range(2):
+            present = ~np.isnan(values[lane])
+            assert values[lane][present].tolist() == wanted[lane]
+            assert np.broadcast_to(epoch, values.shape)[lane][present].tolist() == wanted[lane]
+
+
+def _summary(outcome):
+    with open(outcome.workdir / "summary.csv", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def _params(outcome):
+    with np.load(outcome.workdir / "params.npz") as arrays:
+        return dict(arrays)
+
+
+def test_a_lane_that_diverges_is_reported_and_spoils_no_other(tmp_path, monkeypatch):
+    field = "optimizer.decoder_learning_rate"
+
+    def go(values):
+        return run.run(make_config(sweep=(f"{field}={values}",)), str(tmp_path / values))
+
+    # After a step of 1e30 the squares of the next residuals overflow.
+    status = "not finite at step 2: reconstruction"
+    both, none = go("1e30,1e-3"), go("1e30")
+    monkeypatch.setattr(run, "_draw", lambda *args: None)
+    alone = go("1e-3")
+    failed, sound = _summary(both)
+    assert failed.pop("status") == status
+    assert [failed.pop(name) for name in ("lane", "seed", field)] == ["0", "0", "1e+30"]
+    assert set(failed.values()) == {""}
+    (same,) = _summary(alone)
+    assert (sound.pop("lane"), same.pop("lane")) == ("1", "0")
+    assert sound == same and sound["status"] == "ok"
+    for name, value in _params(alone).items():
+        np.testing.assert_array_equal(_params(both)[name][1], value[0])
+    drawn = {path.stem for path in (both.workdir / "figures").iterdir()}
+    assert {"training", "basic_run", "posterior"} <= drawn  # of the sound lane
+    (row,) = _summary(none)
+    assert row["status"] == status
+    assert {path.name for path in (none.workdir / "figures").iterdir()} == {
+        "training.png",
+        "training.svg",
+    }
+
+
+def test_two_latents_leave_out_what_needs_one(tmp_path, monkeypatch):
+    # A density of 401^2 nodes on 200^2 pixels takes a minute.
+    monkeypatch.setattr(figures, "_draw_density", lambda *args: None)
+    wide = {"data.noise_sigma": 1.0, "likelihood.sigma": 1.0}  # few nodes in the plane of x
+    config = make_config(**{"model.latent_dim": 2, "evaluate.every": 1.0, **wide})
+    (row,) = run.run(config, str(tmp_path)).rows
+    assert row["status"] == "ok" and 0 < row["kl_to_truth"] < row["nll"] < np.inf
+    assert not {"information", "aggregate_kl", "sbc_ks", "approximation_gap"} & set(row)
+    with np.load(tmp_path / "params.npz") as arrays:
+        assert arrays["encoder/logvar/kernel"].shape == (1, 3, 2)
+        assert arrays["decoder/hidden_0/kernel"].shape == (1, 2, 3)
+    drawn = {path.stem for path in (tmp_path / "figures").iterdir()}
+    assert drawn == {"basic_run", "training"}
+
+
+def test_a_lane_that_can_not_be_evaluated_says_why_and_spoils_no_other(tmp_path, monkeypatch):
+    """At a sigma of 1e-7 the curve is some 1e7 sigma long: it trains, but no integral is exact."""
+    monkeypatch.setattr(run, "_draw", lambda *args: None)
+    both = run.run(make_config(sweep=("likelihood.sigma=1e-7,0.2",)), str(tmp_path / "both"))
+    alone = run.run(make_config(sweep=("likelihood.sigma=0.2",)), str(tmp_path / "alone"))
+    failed, sound = _summary(both)
+    assert failed.pop("status").startswith("not evaluated: the curve of the means is ")
+    assert [failed.pop(name) for name in ("lane", "seed", "likelihood.sigma")] == [
+        "0",
+        "0",
+        "1e-07",
+    ]
+    assert set(failed.values()) == {""}
+    (same,) = _summary(alone)
+    assert (sound.pop("lane"), same.pop("lane")) == ("1", "0")
+    assert sound == same and sound["status"] == "ok"
+    assert np.isfinite(_params(both)["decoder/mean/kernel"]).all()  # it is no less trained
+
+
+def test_any_error_of_the_evaluation_is_the_status_of_its_lane(tmp_path, monkeypatch):
+    monkeypatch.setattr(run, "_draw", lambda *args: None)
+    judge = trained.judge
+
+    def fails(model, **kwargs):
+        if model.observe(np.zeros((1, 1))).scale[0, 0, 0] == 0.1:
+            raise MemoryError
+        return judge(model, **kwargs)
+
+    monkeypatch.setattr(trained, "judge", fails)
+    rows = run.run(make_config(sweep=("likelihood.sigma=0.1,0.2",)), str(tmp_path)).rows
+    assert [row["status"] for row in rows] == ["not evaluated: MemoryError", "ok"]
+
+
+# Runs that are stopped, and those that go on
+
+
+def _stop_after(number):
+    """Returns a `stop` that says so when it has been asked so often."""
+    asked = itertools.count(1)
+    return lambda: next(asked) >= number
+
+
+def _bytes(path):
+    """Returns what a run wrote, of the files whose bytes depend on its numbers alone."""
+    names = ("config.json", "summary.csv", "params.npz", "metrics/training.npz")
+    names += ("metrics/probes.npz",)
+    found = {}
+    for name in names:
+        if name.endswith(".npz"):
+            with np.load(path / name) as arrays:
+                found |= {f"{name}: {key}": arrays[key].tobytes() for key in arrays}
+        else:
+            found[name] = (path / name).read_bytes()
+    return found
+
+
+SHORT = {  # two groups of two lanes, 2 chunks each
+    "num_seeds": 2,
+    "evaluate.every": 0.5,
+    "sweep": ("model.decoder.hidden_dim=3,4",),
+}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run, "_draw", lambda *args: None)
+        return run.run(make_config(**SHORT), str(tmp_path_factory.mktemp("undisturbed"))).workdir
+
+
+@pytest.mark.parametrize("asked", [1, 3, 6])
+def test_a_run_that_was_stopped_goes_on_to_the_same_results(
+    tmp_path, monkeypatch, capsys, undisturbed, asked
+):
+    """In the first group, in the second, and in the evaluation: asked 2 and 2 times, then 4."""
+    monkeypatch.setattr(run, "_draw", lambda *args: None)
+    path = tmp_path / "run"
+    with pytest.raises(cells.Stopped) as stopped:
+        run.run(make_config(**SHORT), str(path), stop=_stop_after(asked))
+    assert stopped.value.args == (path,)
+    assert not (path / "summary.csv").exists() and not workdir.is_finished(path)
+    for resumed in range(2):
+        capsys.readouterr()
+        out = run.run(make_config(**SHORT), str(path), resume=True)
+        assert _bytes(path) == _bytes(undisturbed)
+        wanted = "this run is finished already\n" if resumed else "4 lanes ("
+        assert capsys.readouterr().out.startswith(wanted)
+    assert [row["status"] for row in out.rows] == ["ok"] * 4
+
+
+def test_the_rows_of_a_finished_run_are_those_that_it_found(tmp_path, monkeypatch):
+    monkeypatch.setattr(run, "_draw", lambda *args: None)
+    config = make_config(sweep=("optimizer.decoder_learning_rate=1e30,1e-3",))
+    first = run.run(config, str(tmp_path))
+    again = run.run(config, str(tmp_path), resume=True)
+    assert again.rows == first.rows
+    assert again.rows[1]["recovered"] is False  # not 'False', though lane 0 has none
+
+
+def test_with_resume_a_run_also_begins(tmp_path, monkeypatch, undisturbed):
+    monkeypatch.setattr(run, "_draw", lambda *args: None)
+    run.run(make_config(**SHORT), str(tmp_path / "new"), resume=True)
+    assert _bytes(tmp_path / "new") == _bytes(undisturbed)
+
+
+def test_a_finished_run_grows_to_the_results_of_a_longer_one(tmp_path, monkeypatch):
+    """Without probes, which are taken at fractions of the training."""
+    monkeypatch.setattr(run, "_draw", lambda *args: None)
+
+    def go(name, num_epochs, **kwargs):
+        config = make_config(**{"train.num_epochs": num_epochs, "optimizer.schedule": "constant"})
+        return run.run(config, str(tmp_path / name), **kwargs).workdir
+
+    longer = _bytes(go("longer", 8))
+    go("grown", 4)
+    assert _bytes(go("grown", 8, resume=True)) == longer
+
+
+def test_a_config_that_changes_results_is_refused_and_changes_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(run, "_train", None)
+    path = tmp_path / "run"
+    with pytest.raises(TypeError):  # the run ends as it would train
+        run.run(make_config(), str(path))
+    before = (path / "config.json").read_bytes(), (path / "environment.json").read_bytes()
+    with pytest.raises(config_lib.ConfigError, match="^seed: found 1, must be 0 as in the run"):
+        run.run(make_config(seed=1), str(path), resume=True)
+    assert before == ((path / "config.json").read_bytes(), (path / "environment.json").read_bytes())
+
+
+def test_a_damaged_config_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(run, "_train", None)
+    with pytest.raises(TypeError):
+        run.run(make_config(), str(tmp_path))
+    path = tmp_path / "config.json"
+    path.write_text(path.read_text().replace("0.2", "0.3"))
+    with pytest.raises(workdir.WorkdirError, match="config.json is damaged: its SHA-256"):
+        run.run(make_config(), str(tmp_path), resume=True)
+
+
+@pytest.mark.parametrize(("name", "told"), [("params.npz", "params.npz"), ("arrays.npz", "cell_")])
+def test_a_disk_that_is_full_is_an_error_of_the_workdir(tmp_path, monkeypatch, name, told):
+    """Be it full when a result is written or a checkpoint; with space the run goes on."""
+    monkeypatch.setattr(run, "_draw", lambda *args: None)
+    write = results.write_npz
+
+    def full(path, arrays):
+        if path.name == name:
+            raise OSError(28, "No space left on device", str(path))
+        write(path, arrays)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(results, "write_npz", full)
+        with pytest.raises(workdir.WorkdirError, match=f"{told}.* can't be written: No space left"):
+            run.run(make_config(), str(tmp_path))
+    assert run.run(make_config(), str(tmp_path), resume=True).rows[0]["status"] == "ok"

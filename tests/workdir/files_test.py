@@ -1,0 +1,228 @@
+"""Files: whole or not at all, names of parameters, tables, and what a run ran on."""
+
+import csv
+import datetime
+import json
+import os
+
+import numpy as np
+import pytest
+
+from spiral_vae.workdir import files as results
+
+WRITERS = [
+    (results.write_text, "text.txt", "new"),
+    (results.write_npz, "arrays.npz", {"a": np.arange(3)}),
+    (results.write_csv, "table.csv", [{"lane": 0}]),
+]
+
+
+@pytest.mark.parametrize(("write", "name", "content"), WRITERS)
+@pytest.mark.parametrize("broken", ["replace", "fsync"])
+def test_a_failure_leaves_the_old_file_and_no_other(
+    tmp_path, monkeypatch, write, name, content, broken
+):
+    def fail(*args):
+        raise OSError("disk full")
+
+    (tmp_path / name).write_text("old")
+    monkeypatch.setattr(os, broken, fail)
+    with pytest.raises(OSError, match="disk full"):
+        write(tmp_path / name, content)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert (tmp_path / name).read_text() == "old"
+
+
+def test_a_failure_while_writing_leaves_nothing(tmp_path):
+    class Broken:
+        def __array__(self, *args, **kwargs):
+            raise ValueError("no array")
+
+    with pytest.raises(ValueError, match="no array"):
+        results.write_npz(tmp_path / "a.npz", {"good": np.zeros(2), "bad": Broken()})
+    assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("write", "name", "content"), WRITERS)
+def test_a_file_is_replaced_as_a_whole(tmp_path, write, name, content):
+    (tmp_path / name).write_text("old " * 1000)
+    write(tmp_path / name, content)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert "old" not in (tmp_path / name).read_text(errors="replace")
+
+
+def test_arrays_come_back_as_they_were(tmp_path):
+    arrays = {
+        "encoder/hidden_0/kernel": np.linspace(0, 1, 6, dtype=np.float32).reshape(1, 2, 3),
+        "epoch": np.asarray([10, 20]),
+    }
+    results.write_npz(tmp_path / "a.npz", arrays)
+    with np.load(tmp_path / "a.npz") as found:
+        assert set(found) == set(arrays)
+        for name, value in arrays.items():
+            np.testing.assert_array_equal(found[name], value)
+            assert found[name].dtype == value.dtype
+
+
+NESTED = {
+    "encoder": {"hidden_0": {"kernel": np.ones((2, 3)), "bias": np.zeros(3)}},
+    "decoder": {"mean": {"kernel": np.full((3, 2), 2.0)}},
+}
+
+
+def test_params_have_one_name_a_leaf():
+    flat = results.flat_params(NESTED)
+    assert {name: value.sum() for name, value in flat.items()} == {
+        "encoder/hidden_0/kernel": 6,
+        "encoder/hidden_0/bias": 0,
+        "decoder/mean/kernel": 12,
+    }
+
+
+def test_nested_params_undoes_flat_params():
+    again = results.nested_params(results.flat_params(NESTED))
+    assert str(again) == str(NESTED)  # nesting, order and values
+    flat = results.flat_params(NESTED)
+    assert str(results.flat_params(results.nested_params(flat))) == str(flat)
+
+
+@pytest.mark.parametrize(
+    ("value", "cell"),
+    [
+        (np.nan, ""),
+        (np.float32("nan"), ""),
+        (0.1, "0.1"),
+        (1 / 3, "0.3333333333333333"),  # in full, so that reading gives the same bits
+        (np.float64(1e-30), "1e-30"),
+        (np.float32(0.1), "0.10000000149011612"),
+        (-np.inf, "-inf"),
+        (3, "3"),
+        (np.int64(3), "3"),
+        (True, "True"),
+        (np.bool_(False), "False"),
+        ("a, b", '"a, b"'),
+        (2**32 - 1, "4294967295"),
+    ],
+)
+def test_cells_of_the_table(tmp_path, value, cell):
+    results.write_csv(tmp_path / "a.csv", [{"lane": 7, "name": value}])
+    assert (tmp_path / "a.csv").read_text() == f"lane,name\n7,{cell}\n"
+
+
+def test_a_row_without_a_column_has_an_empty_cell(tmp_path):
+    rows = [{"lane": 0, "status": "failed"}, {"lane": 1, "status": "ok", "nll": 1.5}, {"lane": 2}]
+    results.write_csv(tmp_path / "a.csv", rows)
+    with open(tmp_path / "a.csv", newline="") as file:
+        found = list(csv.reader(file))
+    assert found == [
+        ["lane", "status", "nll"],
+        ["0", "failed", ""],
+        ["1", "ok", "1.5"],
+        ["2", "", ""],
+    ]
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        [0, 1, 2**32 - 1],
+        [-1.5, 1 / 3, 1e-30],
+        [1.0, 2.0, 3.0],
+        [1.0, np.nan, -np.inf],
+        [True, False, True],
+        ["ok", "not finite at step 3: loss, and more", "1"],
+        [0.1, 1e22, 5e-324],
+    ],
+)
+def test_a_table_comes_back_with_its_values_and_types(tmp_path, column):
+    results.write_csv(tmp_path / "a.csv", [{"lane": i, "x": x} for i, x in enumerate(column)])
+    found = results.read_csv(tmp_path / "a.csv")
+    assert list(found) == ["lane", "x"]
+    assert found["lane"] == [0, 1, 2] and type(found["lane"][0]) is int
+    np.testing.assert_array_equal(found["x"], column)
+    assert [type(x) for x in found["x"]] == [type(x) for x in column]
+
+
+def test_an_empty_cell_is_nan_among_booleans(tmp_path):
+    """A lane that failed must not turn the others' False into a word, which is true."""
+    rows = [{"lane": 0}, {"lane": 1, "recovered": False}, {"lane": 2, "recovered": True}]
+    results.write_csv(tmp_path / "a.csv", rows)
+    missing, *found = results.read_csv(tmp_path / "a.csv")["recovered"]
+    assert np.isnan(missing) and found == [False, True] and type(found[0]) is bool
+
+
+def test_an_empty_cell_is_nan_in_a_column_of_numbers(tmp_path):
+    results.write_csv(tmp_path / "a.csv", [{"lane": 0}, {"lane": 1, "nll": 1.5}, {"lane": 2}])
+    np.testing.assert_array_equal(
+        results.read_csv(tmp_path / "a.csv")["nll"], [np.nan, 1.5, np.nan]
+    )
+
+
+def test_the_environment_holds_what_a_repetition_needs(tmp_path, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["main.py", "--config.seed=3"])
+    results.write_environment(tmp_path / "environment.json")
+    found = json.loads((tmp_path / "environment.json").read_text())
+    assert found["command"] == ["main.py", "--config.seed=3"]
+    assert found["versions"]["numpy"] == np.__version__
+    time = datetime.datetime.fromisoformat(found["time"])
+    assert abs((datetime.datetime.now(datetime.UTC) - time).total_seconds()) < 60
+
+
+def test_the_environment_of_a_run_that_goes_on_is_added_and_compared(tmp_path, monkeypatch):
+    path = tmp_path / "environment.json"
+    commit = ["abc"]
+    monkeypatch.setattr(results, "_git_commit", lambda: commit[0])
+    assert results.write_environment(path) == []
+    first = json.loads(path.read_text())
+    assert "resumed" not in first
+    assert results.write_environment(path) == []  # nothing changed
+    commit[0] = "abc-dirty"
+    version = results.importlib.metadata.version
+    monkeypatch.setattr(
+        results.importlib.metadata,
+        "version",
+        lambda name: "0.0.1" if name == "optax" else version(name),
+    )
+    assert results.write_environment(path) == ["optax", "the code"]
+    found = json.loads(path.read_text())
+    resumed = found.pop("resumed")
+    assert found == first
+    assert [one["git_commit"] for one in resumed] == ["abc", "abc-dirty"]
+    assert resumed[1]["versions"]["optax"] == "0.0.1"
+
+
+def test_an_environment_that_is_damaged_is_written_again(tmp_path):
+    (tmp_path / "environment.json").write_text("{")
+    assert results.write_environment(tmp_path / "environment.json") == []
+    assert "versions" in json.loads((tmp_path / "environment.json").read_text())
+
+
+@pytest.mark.parametrize(("described", "wanted"), [("abc-dirty\n", "abc-dirty"), (None, None)])
+def test_the_commit_is_what_git_says_if_there_is_git(monkeypatch, described, wanted):
+    def git(command, **kwargs):
+        if described is None:
+            raise FileNotFoundError("git")
+        return results.subprocess.CompletedProcess(command, 0, stdout=described)
+
+    monkeypatch.setattr(results.subprocess, "run", git)
+    assert results._git_commit() == wanted
+
+
+def test_tensorboard_files_are_written_anew(tmp_path):
+    """A run that goes on writes all of its curves again."""
+    pytest.importorskip("tensorboardX")
+    for _ in range(2):
+        results.write_tensorboard(tmp_path, np.asarray([10]), {"loss": np.ones((1, 1))}, [0])
+    assert len(list((tmp_path / "lane_0000").iterdir())) == 1
+
+
+def test_tensorboard_gets_the_first_lanes_and_no_nan(tmp_path):
+    pytest.importorskip("tensorboardX")
+    loss = np.ones((10, 3))
+    loss[1, 1:] = np.nan
+    lanes = list(range(5, 15))
+    results.write_tensorboard(tmp_path, np.asarray([10, 20, 30]), {"loss": loss}, lanes)
+    wanted = [f"lane_{lane:04d}" for lane in range(5, 5 + results.TENSORBOARD_LANES)]
+    assert sorted(path.name for path in tmp_path.iterdir()) == wanted
+    counts = [next((tmp_path / name).iterdir()).read_bytes().count(b"loss") for name in wanted]
+    assert counts == [3, 1, *[3] * (len(wanted) - 2)]
