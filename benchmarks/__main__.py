@@ -20,7 +20,7 @@ from pathlib import Path
 
 from benchmarks import commands
 from benchmarks.race import Contestant, race
-from spiral_vae.workdir import files as results
+from spiral_vae.workdir import files
 
 Table = tuple[str, list[dict[str, object]]]  # a title and rows
 
@@ -154,8 +154,8 @@ def main() -> None:
         print(_markdown(tables[-1]), flush=True)
     text = "\n".join([_machine(), *map(_markdown, tables)])
     flags.folder.mkdir(parents=True, exist_ok=True)
-    results.write_text(flags.folder / "speed.md", text)
-    results.write_text(flags.folder / "speed.csv", _csv(tables))
+    files.write_text(flags.folder / "speed.md", text)
+    files.write_text(flags.folder / "speed.csv", _csv(tables))
 
 
 def _machine() -> str:

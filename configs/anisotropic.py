@@ -4,7 +4,7 @@ import math
 
 import ml_collections
 
-from configs import recommended
+from spiral_vae.configs import recommended
 
 
 def get_config(noise: str = "axes") -> ml_collections.ConfigDict:

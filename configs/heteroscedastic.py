@@ -2,7 +2,7 @@
 
 import ml_collections
 
-from configs import recommended
+from spiral_vae.configs import recommended
 
 
 def get_config() -> ml_collections.ConfigDict:

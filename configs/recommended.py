@@ -5,7 +5,7 @@ python -m spiral_vae.main --config=configs/recommended.py
 
 import ml_collections
 
-from configs import base
+from spiral_vae.configs import base
 
 
 def get_config() -> ml_collections.ConfigDict:

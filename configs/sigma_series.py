@@ -5,7 +5,7 @@ python -m spiral_vae.main --config=configs/sigma_series.py:post
 
 import ml_collections
 
-from configs import base
+from spiral_vae.configs import base
 
 
 def get_config(part: str = "sweep") -> ml_collections.ConfigDict:

@@ -4,7 +4,7 @@ import math
 
 import ml_collections
 
-from configs import base
+from spiral_vae.configs import base
 
 TURNS = (1, 2, 3, 4, 6, 8)
 

@@ -2,7 +2,7 @@
 
 import ml_collections
 
-from configs import recommended
+from spiral_vae.configs import recommended
 
 # name -> points, hidden layers, hidden units, epochs
 SETTINGS = {

@@ -16,7 +16,7 @@ from ml_collections import ConfigDict
 from spiral_vae.config import command_line as config_lib
 from spiral_vae.present import plotting
 from spiral_vae.runs import run
-from spiral_vae.workdir import files as results
+from spiral_vae.workdir import files
 from spiral_vae.workdir.life import WorkdirError
 
 
@@ -58,7 +58,7 @@ class Experiment:
         """Writes the figure and the table behind it."""
         name = f"{self.name}_{part}" if part else self.name
         self.folder.mkdir(parents=True, exist_ok=True)
-        results.write_csv(self.folder / f"{name}.csv", rows)
+        files.write_csv(self.folder / f"{name}.csv", rows)
         plotting.save(figure, self.folder, name)
 
     def tell(

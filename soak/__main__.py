@@ -24,7 +24,7 @@ from soak.lab import Lab, Result, rows, table
 from soak.poison import poison
 from soak.processes import processes
 from soak.signals import kills, terms
-from spiral_vae.workdir import files as results
+from spiral_vae.workdir import files
 
 PARTS = {
     kills: 100,
@@ -61,8 +61,8 @@ def main() -> None:
         f"{len(os.sched_getaffinity(0))} cores, jax {jax.__version__}."
     )
     flags.folder.mkdir(parents=True, exist_ok=True)
-    results.write_text(flags.folder / "soak.md", f"{table(counted)}\n\n{note}\n")
-    results.write_csv(flags.folder / "soak.csv", [dataclasses.asdict(row) for row in counted])
+    files.write_text(flags.folder / "soak.md", f"{table(counted)}\n\n{note}\n")
+    files.write_csv(flags.folder / "soak.csv", [dataclasses.asdict(row) for row in counted])
     print(f"\n{table(counted)}\n\n{note}")
     if failures := sum(bool(result.failure) for result in found):
         sys.exit(f"{failures} went wrong; what they left is in {place}")

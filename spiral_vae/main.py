@@ -17,18 +17,16 @@ from typing import NoReturn
 
 import jax
 from absl import app, flags
-from ml_collections import ConfigDict, config_flags
+from ml_collections import ConfigDict
 
-from spiral_vae.config import command_line as config_lib
-from spiral_vae.present import table as report
+from spiral_vae import machine
+from spiral_vae.config import command_line
+from spiral_vae.config.values import ConfigError
+from spiral_vae.present import table
 from spiral_vae.runs import replay, run
 from spiral_vae.training import cells
-from spiral_vae.workdir import life as workdir
+from spiral_vae.workdir.life import WorkdirError
 
-try:  # ml_collections looks for the config, and so into flag files, already here
-    _CONFIG = config_flags.DEFINE_config_file("config", None, "Config file.", lock_config=True)
-except flags.Error as error:
-    config_lib.fail(error)
 _WORKDIR = flags.DEFINE_string(
     "workdir", None, "New or empty folder for the results; by default a dated one under runs/."
 )
@@ -63,7 +61,7 @@ TIMEOUT = 30  # seconds until the others stop when one process has died or faile
 def main(argv: list[str]) -> None:
     del argv
     gc.freeze()  # what was imported stays; to look through it again takes a third of a second
-    config = _CONFIG.value
+    config = flags.FLAGS.config
     config.sweep = (*config.sweep, *_SWEEP.value)
     stop = _Stop()
     try:
@@ -71,9 +69,9 @@ def main(argv: list[str]) -> None:
         stop.listen()
         if _DEBUG_NANS.value:
             return _debug_nans(config)
-        outcome = run.run(config, _WORKDIR.value, resume=_RESUME.value, stop=stop)
-    except (config_lib.ConfigError, workdir.WorkdirError) as error:
-        config_lib.fail(error)
+        outcome = run.train_and_evaluate(config, _WORKDIR.value, resume=_RESUME.value, stop=stop)
+    except (ConfigError, WorkdirError) as error:
+        command_line.fail(error)
     except cells.Stopped as stopped:
         command = shlex.join(
             ["python", "-m", "spiral_vae.main", "--resume", f"--workdir={stopped}"]
@@ -82,7 +80,7 @@ def main(argv: list[str]) -> None:
         stop.exit()
     if outcome is not None:  # with several processes the first one alone writes and reports
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # who reads a pipe may have seen enough
-        print(report.table(outcome.rows))
+        print(table.table(outcome.rows, outcome.axes))
         print(f"results: {outcome.workdir}")
         print(f"figures: {outcome.workdir / 'figures'}")
 
@@ -93,7 +91,7 @@ def _debug_nans(config: ConfigDict) -> None:
     for failure in failures:
         print(f"lane {failure.lane}: not finite at step {failure.step}: {failure.term}")
         for frame in traceback.extract_tb(failure.error and failure.error.__traceback__):
-            if Path(frame.filename).parent == Path(__file__).parent:
+            if Path(__file__).parent in Path(frame.filename).parents:
                 print(f"  {frame.filename}:{frame.lineno} {frame.name}: {frame.line}")
         print(f"  {failure.error or 'all is finite when it is run operation by operation'}")
     print(f"lanes that stopped being finite: {len(failures)}")
@@ -131,7 +129,7 @@ def _configure_jax() -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
     # On CPU every core is a device of its own; other platforms ignore this.
     if "JAX_NUM_CPU_DEVICES" not in os.environ:
-        jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)))
+        jax.config.update("jax_num_cpu_devices", machine.num_cores())
     # Compilation takes longer than a short run: keep what was compiled.
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
@@ -147,9 +145,7 @@ def _join_processes(
 ) -> None:
     """Makes this process one of several that share a sweep."""
     if not _DISTRIBUTED.value and None in (coordinator, num_processes, process_id):
-        raise config_lib.ConfigError(
-            "--coordinator, --num_processes, --process_id: must be given together"
-        )
+        raise ConfigError("--coordinator, --num_processes, --process_id: must be given together")
     try:
         jax.distributed.initialize(
             coordinator,
@@ -159,8 +155,8 @@ def _join_processes(
             shutdown_timeout_seconds=TIMEOUT,
         )
     except (RuntimeError, ValueError) as error:
-        raise config_lib.ConfigError(f"--coordinator, --distributed: {error}") from error
+        raise ConfigError(f"--coordinator, --distributed: {error}") from error
 
 
 if __name__ == "__main__":
-    app.run(main, flags_parser=config_lib.parse_flags)
+    app.run(main, flags_parser=command_line.parse_flags)

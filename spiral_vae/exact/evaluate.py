@@ -14,16 +14,17 @@ from scipy import special
 from scipy.spatial import cKDTree
 
 from spiral_vae.exact import ground_truth, inference
-from spiral_vae.exact.ground_truth import Process
-from spiral_vae.exact.inference import Encode
+from spiral_vae.exact.ground_truth import Truth
+from spiral_vae.exact.inference import Encode, Posteriors
+from spiral_vae.exact.metrics import axes_of, in_order
 from spiral_vae.exact.mixture import Mixture
 from spiral_vae.maths import observation as observation_lib
 from spiral_vae.maths import shapes
 from spiral_vae.maths.observation import Observe
 from spiral_vae.model import networks
 from spiral_vae.model.likelihood import Likelihood
-from spiral_vae.process import spiral
-from spiral_vae.process.spiral import Spiral
+from spiral_vae.model.posterior import Gaussian, Posterior
+from spiral_vae.process import Curve
 
 RECOVERED_KL = 0.06  # nats; a recovered model is nearer to the truth than this
 RECOVERED_SPEARMAN = 0.98  # and has the points of the spiral in their order
@@ -50,39 +51,42 @@ class Gaps:
     """The inference gap of single points taken apart, nats."""
 
     t: np.ndarray  # [P], rising
-    x: np.ndarray  # [P, 2]
+    x: np.ndarray  # [P, D]
     approximation: np.ndarray  # log p - ELBO(best Gaussian), [P]
     amortisation: np.ndarray  # ELBO(best Gaussian) - ELBO(encoder), [P]
-    best: inference.BestGaussian
+    best: Posteriors  # the best Gaussians
 
 
 @dataclasses.dataclass(frozen=True)
 class Report:
     """What `evaluate` found."""
 
-    metrics: dict[str, float]  # named as the columns of summary.csv
+    metrics: dict[str, float]  # by the names in `metrics.METRICS`
     gaps: Gaps | None  # None unless there is one latent dimension
     calibration: Calibration | None
-    rules: ground_truth.Rules  # the model's density
+    density: ground_truth.Density  # the model's
+    q: Posteriors  # of the points of the gaps
 
 
 def evaluate(
     encode: Encode,
     observe: Observe,
     *,
-    spec: Spiral,
+    curve: Curve,
     t: np.ndarray,
     x: np.ndarray,
+    posterior: Posterior | None = None,
     gap_points: int = 24,
 ) -> Report:
     """Returns everything that can be said exactly about a VAE with a standard normal prior.
 
     Args:
-      encode: x [N, 2] -> (mean, logvar) of q(z|x), [N, L] each.
+      encode: x [N, D] -> heads of q(z|x), such as {'mean': [N, L], 'logvar': [N, L]}.
       observe: z [N, L] -> p(x|z); `observation.around` makes it from a mean and a sigma.
-      spec: the true process.
+      curve: the truth.
       t: the true latent of the training points, [n].
-      x: the training points, [n, 2].
+      x: the training points, [n, D].
+      posterior: the family of q(z|x), by default the Gaussian.
       gap_points: over how many training points, evenly along t, the gap is taken apart.
 
     Raises:
@@ -91,17 +95,17 @@ def evaluate(
     order = np.argsort(t, kind="stable")
     thin = order[np.linspace(0, len(t) - 1, min(len(t), MAX_POINTS)).round().astype(int)]
     t, x = np.asarray(t, np.float64)[thin], np.asarray(x, np.float64)[thin]
-    mean, logvar = (np.asarray(a, np.float64) for a in encode(x))
-    truth = ground_truth.process(spec)
-    centre = observe(np.zeros((1, mean.shape[1]))).mean
+    q = Posteriors(posterior or Gaussian(), encode(x))
+    truth = ground_truth.truth(curve)
+    centre = observe(np.zeros((1, q.latent_dim))).mean
     reach = float(np.max(np.linalg.norm(x - centre, axis=1)))
-    rules = ground_truth.model_rules(observe, mean.shape[1], reach)
+    density = ground_truth.model_density(observe, q.latent_dim, reach)
 
-    nll = ground_truth.cross_entropy(truth, rules)
-    log_evidence, _ = rules.log_density(x)
-    bound = inference.elbo(x, mean, logvar, observe)
+    nll = ground_truth.cross_entropy(truth, density)
+    log_evidence, _ = density.log_density(x)
+    bound = inference.elbo(x, q, observe)
     metrics = {
-        **_sigma_metrics(rules.fine, truth),
+        **_sigma_metrics(density.fine, truth),
         "elbo": np.mean(bound.elbo),
         "reconstruction": np.mean(bound.reconstruction),
         "kl_to_prior": np.mean(bound.kl),
@@ -109,30 +113,30 @@ def evaluate(
         "nll_error": nll.error,
         "kl_to_truth": nll.value - truth.entropy.value,
         "kl_to_truth_error": max(nll.error, truth.entropy.error),
-        "kl_from_truth": ground_truth.kl_from_truth(truth, rules).value,
+        "kl_from_truth": ground_truth.kl_from_truth(truth, density).value,
         "recovered_fraction": 1
         - (nll.value - truth.entropy.value) / (truth.isotropic_nll - truth.entropy.value),
         "train_log_evidence": np.mean(log_evidence),
         "overfit_gap": np.mean(log_evidence) + nll.value,
         "inference_gap": np.mean(log_evidence - bound.elbo),
         "residual_ratio": np.mean(bound.residual) / x.shape[1],
-        **_latent_metrics(t, mean, logvar, spec),
-        "reconstruction_to_truth": _distance_to_truth(observe(mean).mean, truth),
-        **_curve_metrics(observe, mean.shape[1], truth),
+        **_latent_metrics(t, q, curve),
+        "reconstruction_to_truth": _distance_to_truth(observe(q.moments[0]).mean, truth),
+        **_curve_metrics(observe, q.latent_dim, truth),
     }
     gaps = calibration = None
-    if mean.shape[1] == 1:
-        some = np.linspace(0, len(t) - 1, min(len(t), gap_points)).round().astype(int)
-        best = inference.best_gaussian(x[some], mean[some], logvar[some], observe, rules.fine)
+    some = np.linspace(0, len(t) - 1, min(len(t), gap_points)).round().astype(int)
+    if q.latent_dim == 1:
+        best = inference.best_gaussian(x[some], q[some], observe, density.fine)
         gaps = Gaps(
             t=t[some],
             x=x[some],
             approximation=log_evidence[some] - best.elbo,
             amortisation=best.elbo - bound.elbo[some],
-            best=best,
+            best=best.q,
         )
-        calibration = _calibration(encode, observe, spec, metrics["spearman"])
-        information, aggregate_kl = inference.aggregate(mean, logvar)
+        calibration = _calibration(encode, observe, curve, q.family, metrics["spearman"])
+        information, aggregate_kl = inference.aggregate(q)
         metrics |= {
             "approximation_gap": np.mean(gaps.approximation),
             "amortisation_gap": np.mean(gaps.amortisation),
@@ -147,7 +151,7 @@ def evaluate(
         metrics["kl_to_truth"] < RECOVERED_KL and abs(metrics["spearman"]) > RECOVERED_SPEARMAN
     )
     metrics["collapsed"] = metrics["kl_to_prior"] < COLLAPSED_KL
-    return Report(metrics, gaps, calibration, rules)
+    return Report(in_order(metrics), gaps, calibration, density, q[some])
 
 
 def verdict(metrics: dict[str, float]) -> str:
@@ -219,65 +223,66 @@ def _ranks(values: np.ndarray) -> np.ndarray:
     return (np.cumsum(count) - 0.5 * (count - 1))[place]
 
 
-def _latent_metrics(t, mean, logvar, spec) -> dict[str, float]:
-    """Returns how the encoder's means relate to the true latent (M5, M8)."""
+def _latent_metrics(t: np.ndarray, q: Posteriors, curve: Curve) -> dict[str, float]:
+    """Returns how the means of q relate to the true latent."""
+    mean, scale = q.moments
     correlation = max((spearman(column, t) for column in mean.T), key=abs)
-    scale = np.exp(0.5 * logvar)
     metrics = {
         "spearman": correlation,
         "active_units": int(np.sum(np.var(mean, axis=0) > 0.01)),
         "max_scale_deviation": np.max(np.abs(scale - 1)),
     }
-    if mean.shape[1] == 1:
+    if q.latent_dim == 1:
         with jax.enable_x64(True):
-            true_rank = np.asarray(spiral.t_cdf(t, jax.tree.map(float, spec)))
+            true_rank = np.asarray(jax.tree.map(float, curve).cdf(jnp.asarray(t)))
         rank = special.ndtr(np.copysign(1.0, correlation) * mean[:, 0])
         metrics["map_error"] = np.sqrt(np.mean((rank - true_rank) ** 2))
     return metrics
 
 
-def _distance_to_truth(points: np.ndarray, truth: Process) -> float:
-    """Returns the RMS distance of points [N, 2] to the true curve, in noise_sigma."""
-    distance, _ = cKDTree(truth.rules.fine.mean).query(points)
+def _distance_to_truth(points: np.ndarray, truth: Truth) -> float:
+    """Returns the RMS distance of points [N, D] to the true curve, in noise_sigma."""
+    distance, _ = cKDTree(truth.density.fine.mean).query(points)
     return np.sqrt(np.mean(distance**2)) / truth.noise_sigma
 
 
-def sigmas_along_truth(nodes: Mixture, truth: Process) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the noise of a model and of the truth at the truth's nodes in t, [T, 2] each.
+def sigmas_along_truth(nodes: Mixture, truth: Truth) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the noise of a model and of the truth at the truth's nodes in t, [T, D] each.
 
     Standard deviations of each dimension; each true place is compared with the model's nearest one.
     """
     inside = nodes.log_prior > -_FAR  # of all |z| up to 400 those that p(z) sees
-    _, place = cKDTree(nodes.mean[inside]).query(truth.rules.fine.mean)
+    _, place = cKDTree(nodes.mean[inside]).query(truth.density.fine.mean)
     model = jax.tree.map(lambda leaf: leaf[inside][place], nodes.observation)
-    covariances = map(observation_lib.covariance, (model, truth.rules.fine.observation))
+    covariances = map(observation_lib.covariance, (model, truth.density.fine.observation))
     found, expected = (np.sqrt(np.diagonal(c, axis1=1, axis2=2)) for c in covariances)
     return found, expected
 
 
-def _sigma_metrics(nodes: Mixture, truth: Process) -> dict[str, float]:
-    """Returns the decoder's noise, its root mean square over p(z), and its errors (M3)."""
+def _sigma_metrics(nodes: Mixture, truth: Truth) -> dict[str, float]:
+    """Returns the decoder's noise, its root mean square over p(z), and its errors."""
     weight = np.exp(nodes.log_weight + nodes.log_prior)
     sigmas = observation_lib.mean_sigmas(nodes.observation, weight)
     total = np.tensordot(weight, observation_lib.covariance(nodes.observation), axes=1)
     sigma = np.sqrt(np.mean(sigmas**2))
     log_ratio = np.abs(np.log(np.divide(*sigmas_along_truth(nodes, truth))))
-    along = np.exp(truth.rules.fine.log_weight + truth.rules.fine.log_prior)
-    return {
+    along = np.exp(truth.density.fine.log_weight + truth.density.fine.log_prior)
+    metrics = {
         "sigma": sigma,
-        "sigma_x": sigmas[0],
-        "sigma_y": sigmas[1],
-        "noise_correlation": total[0, 1] / np.sqrt(total[0, 0] * total[1, 1]),
         "sigma_ratio": sigma / truth.noise_sigma,
-        "sigma_x_ratio": sigmas[0] / truth.noise_sigmas[0],
-        "sigma_y_ratio": sigmas[1] / truth.noise_sigmas[1],
         "sigma_log_ratio_rms": np.sqrt(along @ np.mean(log_ratio**2, axis=1) / along.sum()),
         "sigma_log_ratio_max": np.max(log_ratio),
     }
+    for i, axis in enumerate(axes_of(len(sigmas))):
+        metrics[f"sigma_{axis}"] = sigmas[i]
+        metrics[f"sigma_{axis}_ratio"] = sigmas[i] / truth.noise_sigmas[i]
+    if len(sigmas) == 2:
+        metrics["noise_correlation"] = total[0, 1] / np.sqrt(total[0, 0] * total[1, 1])
+    return metrics
 
 
-def _curve_metrics(observe: Observe, latent_dim: int, truth: Process) -> dict[str, float]:
-    """Returns how far the decoder's curve and the true one are apart, in noise_sigma (M4, M8).
+def _curve_metrics(observe: Observe, latent_dim: int, truth: Truth) -> dict[str, float]:
+    """Returns how far the decoder's curve and the true one are apart, in noise_sigma.
 
     Each is weighted by its own prior; a decoder's surface (two latents) is looked at as well.
     """
@@ -287,7 +292,7 @@ def _curve_metrics(observe: Observe, latent_dim: int, truth: Process) -> dict[st
     else:
         z = rng.standard_normal((16_384, latent_dim))
     model = observe(z).mean
-    nodes = truth.rules.fine
+    nodes = truth.density.fine
     weight = np.exp(nodes.log_weight + nodes.log_prior)
     to_model, _ = cKDTree(model).query(nodes.mean)
     to_truth, _ = cKDTree(nodes.mean).query(model)
@@ -301,7 +306,9 @@ def _curve_metrics(observe: Observe, latent_dim: int, truth: Process) -> dict[st
     }
 
 
-def _calibration(encode, observe, spec, correlation) -> Calibration:
+def _calibration(
+    encode: Encode, observe: Observe, curve: Curve, family: Posterior, correlation: float
+) -> Calibration:
     """Returns simulation-based calibration (Talts et al. 2018, https://arxiv.org/abs/1804.06788).
 
     Draws are of the model for q's ranks, and of the truth for the decoder's noise ellipses, where
@@ -309,16 +316,16 @@ def _calibration(encode, observe, spec, correlation) -> Calibration:
     """
     rng = np.random.default_rng(0)
     z = rng.standard_normal((NUM_DRAWS, 1))
-    mean, logvar = encode(observation_lib.draw(rng, observe(z)))
-    rank = special.ndtr((z - mean) * np.exp(-0.5 * logvar))[:, 0]
+    rank = Posteriors(family, encode(observation_lib.draw(rng, observe(z)))).cdf(z)
     z = np.sort(z, axis=0)
-    x = observation_lib.draw(rng, ground_truth.true_decoder(spec)(z))
+    x = observation_lib.draw(rng, ground_truth.true_decoder(curve)(z))
     found = observe(np.copysign(1.0, correlation) * z)
     y = np.linalg.solve(found.scale, (x - found.mean)[..., None])[..., 0]
-    if found.dof is None:
-        inside = -np.expm1(-0.5 * np.sum(y**2, axis=1))  # chi-square of two degrees
-    else:  # in a square, as each dimension has a noise of its own
-        inside = np.max(np.abs(2 * special.stdtr(found.dof, y) - 1), axis=1) ** 2
+    dim = y.shape[1]
+    if found.noise.gaussian:
+        inside = special.gammainc(0.5 * dim, 0.5 * np.sum(y**2, axis=1))  # chi-square
+    else:  # in a cube, as each dimension has a noise of its own
+        inside = np.max(np.abs(2 * found.noise.cdf(y) - 1), axis=1) ** dim
     nominal = np.linspace(0.05, 0.95, 19)
     return Calibration(
         rank=rank,

@@ -1,7 +1,7 @@
 """Exact answers about the true process and about any model, each with its error.
 
 The true process is a `Mixture` over t, a model one over z; entropies and divergences between them
-are integrals over the plane of x. Those use the trapezoid rule on a square grid that covers all
+are integrals over the space of x. Those use the trapezoid rule on a square grid that covers all
 places where p* is not negligible: its integrands are smooth on the scale of the noise and vanish
 at the border, so the error falls exponentially with the step.
 
@@ -21,18 +21,17 @@ from spiral_vae.exact import mixture
 from spiral_vae.exact.mixture import Mixture
 from spiral_vae.maths import observation as observation_lib
 from spiral_vae.maths import shapes
-from spiral_vae.maths.gaussian import LOG_2PI
+from spiral_vae.maths.gaussian import LOG_2PI, log_prior
 from spiral_vae.maths.observation import Observation, Observe
-from spiral_vae.process import spiral
-from spiral_vae.process.spiral import Spiral
+from spiral_vae.process import Curve
 
 MAX_LATENT_DIM = 2
-_RADIUS = 9.0  # of the plane around the curve, in sigma: mass e^(-40) lies outside
-_MAX_CELLS = 2**28  # of the plane
-_STEP = 0.35  # of the plane's grid, in sigma
-_OBSERVE = jax.jit(jax.vmap(spiral.observation, in_axes=(0, None)))
-_T_DENSITY = jax.jit(spiral.t_density)
-_T_OF_U = jax.jit(spiral.t_of_u)
+_RADIUS = 9.0  # of the space around the curve, in sigma: mass e^(-40) lies outside
+_MAX_CELLS = 2**28  # of the space
+_STEP = 0.35  # of the space's grid, in sigma
+_OBSERVE = jax.jit(jax.vmap(lambda t, curve: curve.observation(t), in_axes=(0, None)))
+_DENSITY = jax.jit(lambda t, curve: curve.density(t))
+_QUANTILE = jax.jit(lambda mass, curve: curve.quantile(mass))
 
 
 class Estimate(NamedTuple):
@@ -43,8 +42,8 @@ class Estimate(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class Rules:
-    """The same mixture on a fine and on a coarse rule."""
+class Density:
+    """A density: the same mixture on a fine and on a coarse rule."""
 
     fine: Mixture
     coarse: Mixture
@@ -56,35 +55,50 @@ class Rules:
 
 
 @dataclasses.dataclass(frozen=True)
-class Plane:
-    """Nodes over the plane of x; the sum of f(x) * area is the integral of f."""
+class Space:
+    """Nodes over the space of x; the sum of f(x) * cell is the integral of f."""
 
-    x: np.ndarray  # [N, 2]
-    area: float
-    coarse: np.ndarray  # [N], true on every second line both ways: the coarse rule, 4 * area
+    x: np.ndarray  # [N, D]
+    cell: float  # its volume
+    coarse: np.ndarray  # [N], true on every second line all ways: the coarse rule, 2^D * cell
 
     def integral(self, values: np.ndarray) -> Estimate:
-        """Returns the integral over the plane of `values`, [N] at its nodes."""
-        fine = float(np.sum(values) * self.area)
-        return Estimate(fine, abs(fine - float(np.sum(values[self.coarse]) * 4 * self.area)))
+        """Returns the integral over the space of `values`, [N] at its nodes."""
+        fine = float(np.sum(values) * self.cell)
+        return Estimate(fine, abs(fine - float(np.sum(values[self.coarse]) * self.coarse_cell)))
+
+    @property
+    def coarse_cell(self) -> float:
+        return 2 ** self.x.shape[1] * self.cell
 
 
-def process_rules(process: Spiral) -> Rules:
-    """Returns p*(x), the density of the process, as mixtures over t (u uniform)."""
-    process = jax.tree.map(float, process)
+def truth_density(curve: Curve) -> Density:
+    """Returns p*(x), the density of the points around a curve, as mixtures over t."""
+    curve = jax.tree.map(float, curve)
 
     def observe(t: np.ndarray) -> Observation:
-        return _numpy(_OBSERVE, t[:, 0], process)
+        return _numpy(_OBSERVE, t[:, 0], curve)
 
-    def log_prior(t: np.ndarray) -> np.ndarray:
+    def log_density(t: np.ndarray) -> np.ndarray:
         with np.errstate(divide="ignore"):
-            return np.log(_numpy(_T_DENSITY, t, process))
+            return np.log(_numpy(_DENSITY, t, curve))
 
-    ends = _numpy(_T_OF_U, np.array([process.u_start, process.u_stop]), process)
-    return _rules(observe, log_prior, tuple(ends), np.ptp(ends) / 8)
+    with jax.enable_x64(True):
+        pieces = np.asarray(curve.pieces(), np.float64)
+    return _joined(
+        [_on_panels(observe, log_density, tuple(ends), np.ptp(ends) / 8) for ends in pieces]
+    )
 
 
-def model_rules(observe: Observe, latent_dim: int, reach: float = 1.0) -> Rules:
+def _joined(pieces: list[Density]) -> Density:
+    """Returns the density of a curve in several pieces."""
+    if len(pieces) == 1:
+        return pieces[0]
+    sides = ([piece.fine for piece in pieces], [piece.coarse for piece in pieces])
+    return Density(*(jax.tree.map(lambda *leaves: np.concatenate(leaves), *side) for side in sides))
+
+
+def model_density(observe: Observe, latent_dim: int, reach: float = 1.0) -> Density:
     """Returns p(x) of a decoder with a standard normal prior, as mixtures over z.
 
     Args:
@@ -103,33 +117,33 @@ def model_rules(observe: Observe, latent_dim: int, reach: float = 1.0) -> Rules:
         fine, coarse = (
             mixture.on_grid(observe, latent_dim, num=num, stop=8.0) for num in (401, 201)
         )
-        return Rules(fine, coarse)
+        return Density(fine, coarse)
     # A point at distance `reach` pays for |z| up to reach / sigma with its likelihood; a tanh
     # decoder is flat long before 400.
     sigma, _ = observation_lib.extremes(observe(np.linspace(-12.0, 12.0, 2**10)[:, None]))
     stop = float(np.clip(reach / sigma.min(), 12.0, 400.0))
-    return _rules(observe, lambda z: -0.5 * (z**2 + LOG_2PI), (-stop, stop), 1.0, reach)
+    return _on_panels(observe, lambda z: log_prior(z[None]), (-stop, stop), 1.0, reach)
 
 
-def _rules(observe, log_prior, interval, max_width, reach=1.0) -> Rules:
+def _on_panels(observe, log_prior, interval, max_width, reach=1.0) -> Density:
     fine, coarse = (
         mixture.along_curve(
             observe, log_prior, interval, refine=refine, max_width=max_width, reach=reach
         )
         for refine in (1.0, 0.5)
     )
-    return Rules(fine, coarse)
+    return Density(fine, coarse)
 
 
-def plane(rules: Rules, step: float | None = None) -> Plane:
+def space(density: Density, step: float | None = None) -> Space:
     """Returns a grid over all places where a mixture's density is not negligible.
 
     Args:
-      rules: the density.
+      density: of a truth or a model.
       step: of the grid, by default 0.35 of its smallest standard deviation.
     """
-    mean = rules.fine.mean
-    smallest, largest = observation_lib.extremes(rules.fine.observation)
+    mean = density.fine.mean
+    smallest, largest = observation_lib.extremes(density.fine.observation)
     step = step or _STEP * float(smallest.min())
     margin = int(np.ceil(_RADIUS * float(largest.max()) / step))
     # Thin out the curve to cells of the grid, then take every cell within the margin of one.
@@ -137,32 +151,33 @@ def plane(rules: Rules, step: float | None = None) -> Plane:
     low = cells.min(axis=0) - margin
     shape = cells.max(axis=0) + margin + 1 - low
     if np.prod(shape, dtype=float) > _MAX_CELLS:
-        raise ValueError(f"the noise, {smallest.min():.2g}, is too small for a grid of the plane")
+        raise ValueError(f"the noise, {smallest.min():.2g}, is too small for a grid of the space")
     mask = np.zeros(shape, bool)
     mask[tuple((cells - low).T)] = True
-    for axis in range(2):  # a square of cells around each: a box filter along both axes
+    for axis in range(mask.ndim):  # a cube of cells around each: a box filter along all axes
         total = np.cumsum(np.insert(mask, 0, False, axis=axis), axis=axis, dtype=np.int64)
         size = mask.shape[axis]
         upper = np.minimum(np.arange(size) + margin + 1, size)
         lower = np.maximum(np.arange(size) - margin, 0)
         mask = np.take(total, upper, axis=axis) > np.take(total, lower, axis=axis)
     index = np.argwhere(mask) + low
-    return Plane(x=index * step, area=step**2, coarse=np.all(index % 2 == 0, axis=1))
+    coarse = np.all(index % 2 == 0, axis=1)
+    return Space(x=index * step, cell=step**mask.ndim, coarse=coarse)
 
 
 @dataclasses.dataclass(frozen=True)
-class Process:
-    """All that is known exactly about a process; nats and units of x."""
+class Truth:
+    """All that is known exactly about a curve with noise; nats and units of x."""
 
-    rules: Rules
-    plane: Plane
-    log_density: np.ndarray  # log p*(x) at the nodes of the plane
-    mass: Estimate  # of p* on the plane, 1 if it is covered
+    density: Density  # p*
+    space: Space
+    log_density: np.ndarray  # log p*(x) at the nodes of the space
+    mass: Estimate  # of p* on the space, 1 if it is covered
     entropy: Estimate  # h(p*) = -E log p*(x): no model has a lower nll
     information: Estimate  # I(x; t)
-    mean: np.ndarray  # E x, [2]
-    covariance: np.ndarray  # of x, [2, 2]
-    noise_sigmas: np.ndarray  # root mean square over t of the noise in each dimension, [2]
+    mean: np.ndarray  # E x, [D]
+    covariance: np.ndarray  # of x, [D, D]
+    noise_sigmas: np.ndarray  # root mean square over t of the noise in each dimension, [D]
 
     @property
     def noise_sigma(self) -> float:
@@ -186,26 +201,28 @@ class Process:
         return 0.5 * (len(self.mean) * (LOG_2PI + 1) + np.linalg.slogdet(self.covariance)[1])
 
 
-def process(spec: Spiral) -> Process:
-    """Returns the exact facts of a process (kept, as many lanes share one)."""
-    return _process(jax.tree.map(float, spec))
+def truth(curve: Curve) -> Truth:
+    """Returns the exact facts of a curve with noise (kept, as many lanes share one)."""
+    return _truth(jax.tree.map(float, curve))
 
 
 @functools.lru_cache(maxsize=8)
-def _process(spec: Spiral) -> Process:
-    rules = process_rules(spec)
-    nodes = plane(rules)
-    log_density = mixture.log_density(nodes.x, rules.fine)
+def _truth(curve: Curve) -> Truth:
+    found = truth_density(curve)
+    nodes = space(found)
+    log_density = mixture.log_density(nodes.x, found.fine)
     density = np.exp(log_density)
     entropy = nodes.integral(-density * log_density)
-    weight = np.exp(rules.fine.log_weight + rules.fine.log_prior)
-    noise = rules.fine.observation
+    weight = np.exp(found.fine.log_weight + found.fine.log_prior)
+    noise = found.fine.observation
     diagonal = np.diagonal(noise.scale, axis1=1, axis2=2)
-    noise_entropy = LOG_2PI + 1 + weight @ np.sum(np.log(diagonal), axis=1) / weight.sum()
-    mean, covariance = mixture.covariance(rules.fine)
-    return Process(
-        rules=rules,
-        plane=nodes,
+    noise_entropy = (
+        0.5 * curve.dim * (LOG_2PI + 1) + weight @ np.sum(np.log(diagonal), axis=1) / weight.sum()
+    )
+    mean, covariance = mixture.covariance(found.fine)
+    return Truth(
+        density=found,
+        space=nodes,
         log_density=log_density,
         mass=nodes.integral(density),
         entropy=entropy,
@@ -216,50 +233,49 @@ def _process(spec: Spiral) -> Process:
     )
 
 
-def cross_entropy(truth: Process, model: Rules) -> Estimate:
+def cross_entropy(truth: Truth, model: Density) -> Estimate:
     """Returns nll = -E_{p*} log p(x) of a model in nats; the error is the larger of x's and z's.
 
-    KL(p* || p) is this less the entropy of the process.
+    KL(p* || p) is this less the entropy of the truth.
     """
-    nodes, density = truth.plane, np.exp(truth.log_density)
+    nodes, density = truth.space, np.exp(truth.log_density)
     log_density = mixture.log_density(nodes.x, model.fine)
     value = nodes.integral(-density * log_density)
     # The coarse rule in z is compared where the coarse rule in x has its nodes: that is enough.
     some = nodes.coarse
     change = np.abs(log_density[some] - mixture.log_density(nodes.x[some], model.coarse))
-    error = float(np.sum(density[some] * change) * 4 * nodes.area)
+    error = float(np.sum(density[some] * change) * nodes.coarse_cell)
     return Estimate(value.value, max(value.error, error))
 
 
-def kl_from_truth(truth: Process, model: Rules, max_nodes: int = 200_000) -> Estimate:
-    """Returns KL(p || p*) in nats, where the model's own plane is affordable, else nan.
+def kl_from_truth(truth: Truth, model: Density, max_nodes: int = 200_000) -> Estimate:
+    """Returns KL(p || p*) in nats, where the model's own space is affordable, else nan.
 
-    The tails of a Student-t are not: their KL is infinite, as p*'s are Gaussian.
+    That of noise with other than Gaussian tails is not: its KL may be infinite, as p*'s are.
     """
     smallest, largest = observation_lib.extremes(model.fine.observation)
-    own, _ = observation_lib.extremes(truth.rules.fine.observation)
+    own, _ = observation_lib.extremes(truth.density.fine.observation)
     step = _STEP * min(float(smallest.min()), float(own.min()))
     extent = np.ptp(model.fine.mean, axis=0) + 2 * _RADIUS * largest.max()
-    if model.fine.observation.dof is not None or np.prod(extent / step) > max_nodes:
+    if not model.fine.observation.noise.gaussian or np.prod(extent / step) > max_nodes:
         return Estimate(np.nan, np.nan)
-    nodes = plane(model, step)
+    nodes = space(model, step)
     log_density = mixture.log_density(nodes.x, model.fine)
-    difference = log_density - mixture.log_density(nodes.x, truth.rules.fine)
+    difference = log_density - mixture.log_density(nodes.x, truth.density.fine)
     return nodes.integral(np.exp(log_density) * difference)
 
 
-def true_decoder(spec: Spiral) -> Observe:
-    """Returns the decoder that makes a standard normal z the process: t = F^-1(Phi(z))."""
-    spec = jax.tree.map(float, spec)
+def true_decoder(curve: Curve) -> Observe:
+    """Returns the decoder that makes a standard normal z the truth: t = F^-1(Phi(z))."""
+    curve = jax.tree.map(float, curve)
 
     def observe(z: np.ndarray) -> Observation:
-        u = spec.u_start + (spec.u_stop - spec.u_start) * special.ndtr(z[:, 0])
-        t = _numpy(_T_OF_U, u, spec)
-        return _numpy(_OBSERVE, t, spec)
+        t = _numpy(_QUANTILE, special.ndtr(z[:, 0]), curve)
+        return _numpy(_OBSERVE, t, curve)
 
     return observe
 
 
-def _numpy(function, values: np.ndarray, spec: Spiral):
+def _numpy(function, values: np.ndarray, curve: Curve):
     with jax.enable_x64(True):
-        return shapes.mapped(lambda batch: function(batch, spec), np.asarray(values, np.float64))
+        return shapes.mapped(lambda batch: function(batch, curve), np.asarray(values, np.float64))

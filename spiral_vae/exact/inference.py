@@ -11,6 +11,7 @@ Encoders and decoders are plain callables on batches, so models of any origin ca
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable
 
 import jax
@@ -22,16 +23,99 @@ from spiral_vae.exact import mixture
 from spiral_vae.exact.mixture import Mixture, gauss_legendre
 from spiral_vae.maths import observation as observation_lib
 from spiral_vae.maths import shapes
-from spiral_vae.maths.gaussian import LOG_2PI
+from spiral_vae.maths.gaussian import log_prior
 from spiral_vae.maths.observation import Observation, Observe
+from spiral_vae.model.posterior import Gaussian, Posterior
+from spiral_vae.model.posterior.base import STOP
 
-Encode = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]  # x [N, D] -> mean, logvar [N, L]
+Encode = Callable[[np.ndarray], dict[str, np.ndarray]]  # x [N, D] -> heads of q(z|x), [N, size]
 
-_STOP = 9.0  # the quadrature under q reaches this many of its standard deviations
 _MAX_POINTS = 1 << 18  # z that are decoded at once
+_MAX_PAIRS = 1 << 22  # of points and nodes that are taken at once
+_NODES = {1: 256, 2: 64}  # of the quadrature under q, by the number of latents
 _CLIMB_NODES = 64  # of the quadrature with which the best Gaussian is looked for
 _CLIMB_STEPS = 16
 _CLIMBED = 1e-12  # nats that a step promises, below which it isn't taken
+
+
+@dataclasses.dataclass(frozen=True)
+class Posteriors:
+    """q(z|x) of N points, in float64."""
+
+    family: Posterior
+    heads: dict[str, np.ndarray]  # [N, size] each
+
+    def __len__(self) -> int:
+        return len(next(iter(self.heads.values())))
+
+    def __getitem__(self, rows: object) -> "Posteriors":
+        return Posteriors(self.family, {name: head[rows] for name, head in self.heads.items()})
+
+    @functools.cached_property
+    def moments(self) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and standard deviation of each latent, [N, L] both."""
+        return self._mapped(_moments)
+
+    @property
+    def latent_dim(self) -> int:
+        return self.moments[0].shape[1]
+
+    @functools.cached_property
+    def kl(self) -> np.ndarray:
+        """KL(q(z|x) || p(z)) in nats, [N]."""
+        return self._mapped(_kl)
+
+    @functools.cached_property
+    def entropy(self) -> np.ndarray:
+        """-E_q log q(z|x) in nats, [N]."""
+        z, weight, _ = self.nodes(_NODES[self.latent_dim])
+        return -np.sum(weight * self.log_prob(z), axis=1) / np.sum(weight, axis=1)
+
+    def nodes(self, num: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Returns quadrature under each q: z [N, M, L], weights [N, M] and the coarse rule [M]."""
+        z, weight, coarse = self._mapped(_NODES_OF[num])
+        return z, weight, coarse[0]
+
+    def log_prob(self, z: np.ndarray) -> np.ndarray:
+        """Returns log q(z|x) in nats, [N, M], for z [N, M, L]."""
+        return self._mapped(_log_prob, z)
+
+    def cdf(self, z: np.ndarray) -> np.ndarray:
+        """Returns Q(z|x), [N], for one latent each, [N, 1]."""
+        return self._mapped(_cdf, z)
+
+    def _mapped(self, function: Callable, *batches: np.ndarray):
+        size = shapes.bucket(min(len(self), shapes.SIZE))
+        with jax.enable_x64(True):
+            family = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float64), self.family)
+            heads = {name: np.asarray(head, np.float64) for name, head in self.heads.items()}
+            return shapes.mapped(functools.partial(function, family), heads, *batches, size=size)
+
+
+def _jitted(function: Callable) -> Callable:
+    """Returns function(family, heads, ...) of one point for many, compiled."""
+
+    def many(family: Posterior, *batches: jax.Array):
+        return jax.vmap(functools.partial(function, family))(*batches)
+
+    return jax.jit(many)
+
+
+_moments = _jitted(lambda family, heads: family.moments(heads))
+_kl = _jitted(lambda family, heads: family.kl(heads))
+_log_prob = _jitted(lambda family, heads, z: family.log_prob(heads, z.T))
+_cdf = _jitted(lambda family, heads, z: family.cdf(heads, z))
+
+
+def _nodes(num: int) -> Callable:
+    def nodes(family: Posterior, heads: dict[str, jax.Array]):
+        found = family.nodes(heads, num)
+        return found.z.T, jnp.exp(found.log_weight), jnp.asarray(found.coarse)
+
+    return _jitted(nodes)
+
+
+_NODES_OF = {num: _nodes(num) for num in _NODES.values()}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,112 +132,53 @@ class Elbo:
         return -self.reconstruction - self.kl
 
 
-def elbo(x: np.ndarray, mean: np.ndarray, logvar: np.ndarray, observe: Observe) -> Elbo:
-    """Returns the exact ELBO of N points under q(z|x) = N(mean, exp(logvar)).
-
-    The expectation over q is a trapezoid rule in (z - mean) / s. On a smooth decoder it converges
-    as fast as Gauss-Hermite, and unlike it also resolves a decoder that winds within q.
+def elbo(x: np.ndarray, q: Posteriors, observe: Observe) -> Elbo:
+    """Returns the exact ELBO of N points.
 
     Args:
       x: [N, D].
-      mean: [N, L].
-      logvar: [N, L].
+      q: their q(z|x).
       observe: p(x|z) for a batch of z.
     """
-    latent_dim = mean.shape[1]
-    num = 256 if latent_dim == 1 else 64
-    axis = np.linspace(-_STOP, _STOP, num + 1)
-    eps = np.stack(np.meshgrid(*[axis] * latent_dim, indexing="ij"), -1).reshape(-1, latent_dim)
-    even = np.all(np.rint((eps + _STOP) * num / (2 * _STOP)) % 2 == 0, axis=1)
-    weight = np.exp(-0.5 * np.sum(eps**2, axis=1))
+    num = _NODES[q.latent_dim]
 
-    def block(x, mean, logvar):
-        z = mean[:, None] + np.exp(0.5 * logvar)[:, None] * eps
-        log_prob, square = _log_likelihood(observe, x, z)
-        coarse = log_prob[:, even] @ weight[even] / weight[even].sum()
-        fine, residual = (values @ weight / weight.sum() for values in (log_prob, square))
-        return fine, coarse, residual
+    def block(x: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, ...]:
+        z, weight, coarse = q[rows].nodes(num)
+        log_prob, square = log_likelihood(observe, x, z)
+        some = weight[:, coarse]
+        return (
+            np.sum(log_prob * weight, axis=1) / np.sum(weight, axis=1),
+            np.sum(log_prob[:, coarse] * some, axis=1) / np.sum(some, axis=1),
+            np.sum(square * weight, axis=1) / np.sum(weight, axis=1),
+        )
 
-    fine, coarse, residual = _in_blocks(block, len(eps), x, mean, logvar)
-    return Elbo(
-        reconstruction=-fine,
-        kl=0.5 * np.sum(mean**2 + np.expm1(logvar) - logvar, axis=1),
-        residual=residual,
-        error=np.abs(fine - coarse),
-    )
+    rows = np.arange(len(x))
+    fine, coarse, residual = _in_blocks(block, (num + 1) ** q.latent_dim, x, rows)
+    return Elbo(reconstruction=-fine, kl=q.kl, residual=residual, error=np.abs(fine - coarse))
 
 
-def kl_to_posterior(
-    x: np.ndarray,
-    mean: np.ndarray,
-    logvar: np.ndarray,
-    observe: Observe,
-    log_evidence: np.ndarray,
-) -> np.ndarray:
-    """Returns KL(q(z|x) || p(z|x)) in nats, [N], integrated over z for a one-dimensional z.
-
-    q log(q / p) is integrated as it stands on Gauss-Legendre panels over +-9 of q's standard
-    deviations, with p(z|x) = p(x, z) / p(x); no closed form of any part is used, so that the
-    identity log p = ELBO + KL checks `elbo` and `log_evidence`.
-    """
-
-    def block(x, mean, logvar, log_evidence):
-        z, weight, log_q = _under_q(mean, logvar)
-        log_likelihood, _ = _log_likelihood(observe, x, z[..., None])
-        log_posterior = log_likelihood - 0.5 * (z**2 + LOG_2PI) - log_evidence[:, None]
-        return (np.sum(weight * np.exp(log_q) * (log_q - log_posterior), axis=1),)
-
-    return _in_blocks(block, 512, x, mean, logvar, log_evidence)[0]
-
-
-def chi_square(
-    log_posterior: np.ndarray, mean: np.ndarray, logvar: np.ndarray, nodes: Mixture
-) -> np.ndarray:
-    """Returns the chi-square divergence of p(z|x) from q(z|x), integral p^2 / q - 1, [N].
-
-    It sets how fast the importance-weighted bound with K samples closes: the gap is about
-    chi2 / (2 K) (Domke & Sheldon 2018, https://arxiv.org/abs/1808.09034). Where q's tails are too
-    thin the integral diverges; that shows as an integrand that is largest at the end: inf.
-
-    Args:
-      log_posterior: log p(z|x) at the nodes, [N, K].
-      mean: [N, 1].
-      logvar: [N, 1].
-      nodes: of one latent dimension.
-    """
-    log_q = -0.5 * ((nodes.z[:, 0] - mean) ** 2 * np.exp(-logvar) + logvar + LOG_2PI)
-    log_ratio = 2 * log_posterior - log_q
-    with np.errstate(over="ignore"):
-        value = np.expm1(logsumexp(log_ratio + nodes.log_weight, axis=1))
-    peak = np.argmax(log_ratio, axis=1)
-    return np.where((peak == 0) | (peak == log_ratio.shape[1] - 1), np.inf, value)
-
-
-def aggregate(mean: np.ndarray, logvar: np.ndarray) -> tuple[float, float]:
+def aggregate(q: Posteriors) -> tuple[float, float]:
     """Returns I_q(x; z) and KL(q(z) || p(z)) in nats, for the N points and a one-dimensional z.
 
     q(z) is the mean of q(z|x) over the points. The two add up to the mean KL term of the ELBO
     (Hoffman & Johnson 2016, "ELBO surgery"); the entropy of q(z) and its cross entropy with p(z)
-    are integrated on one set of nodes, the entropies of the q(z|x) are known.
-
-    Args:
-      mean: [N, 1].
-      logvar: [N, 1].
+    are integrated on one set of nodes, the entropy of each q(z|x) on its own.
     """
-    z, weight = gauss_legendre(_panels(mean[:, 0], np.exp(0.5 * logvar[:, 0])))
-    log_q = mixture.log_density(
-        z[:, None],
-        Mixture(
-            z=mean,
-            log_weight=np.full(len(mean), -np.log(len(mean))),
-            log_prior=np.zeros(len(mean)),
-            observation=Observation(mean=mean, scale=np.exp(0.5 * logvar)[:, None]),
-        ),
-    )
+    mean, scale = q.moments
+    z, weight = gauss_legendre(_panels(mean[:, 0], scale[:, 0]))
+    log_q = _log_mean(q, z)
     mass = weight * np.exp(log_q)
-    information = -mass @ log_q - np.mean(0.5 * (LOG_2PI + 1 + logvar))
-    kl = mass @ (log_q + 0.5 * (z**2 + LOG_2PI))
-    return float(information), float(kl)
+    information = -mass @ log_q - np.mean(q.entropy)
+    return float(information), float(mass @ (log_q - log_prior(z[None])))
+
+
+def _log_mean(q: Posteriors, z: np.ndarray) -> np.ndarray:
+    """Returns log q(z), [K], the logarithm of the mean of all q(z|x), for one latent z [K]."""
+    parts = []
+    for block in np.array_split(z, -(-len(z) * len(q) // _MAX_PAIRS)):
+        many = np.broadcast_to(block[:, None], (len(q), len(block), 1))
+        parts.append(logsumexp(q.log_prob(many), axis=0) - np.log(len(q)))
+    return np.concatenate(parts)
 
 
 def _panels(mean: np.ndarray, scale: np.ndarray) -> np.ndarray:
@@ -161,7 +186,7 @@ def _panels(mean: np.ndarray, scale: np.ndarray) -> np.ndarray:
 
     A panel is twice as long as the narrowest Gaussian that reaches it with 9 standard deviations.
     """
-    low, high = mean - _STOP * scale, mean + _STOP * scale
+    low, high = mean - STOP * scale, mean + STOP * scale
     place = np.unique(np.concatenate([low, high]))
     narrowest = np.full(len(place) - 1, np.inf)  # between neighbouring places
     for block in np.array_split(np.arange(len(place) - 1), -(-len(place) * len(mean) // 2**24)):
@@ -175,31 +200,30 @@ def _panels(mean: np.ndarray, scale: np.ndarray) -> np.ndarray:
 class BestGaussian:
     """q*, the Gaussian with the highest ELBO for each of N points; one latent dimension."""
 
-    mean: np.ndarray  # [N, 1]
-    logvar: np.ndarray  # [N, 1]
+    q: Posteriors
     elbo: np.ndarray  # [N], nats
 
 
-def best_gaussian(
-    x: np.ndarray,
-    mean: np.ndarray,
-    logvar: np.ndarray,
-    observe: Observe,
-    nodes: Mixture,
-) -> BestGaussian:
-    """Returns the best Gaussian posterior for each x, never worse than the one given.
+def gaussians(mean: np.ndarray, logvar: np.ndarray) -> Posteriors:
+    """Returns Gaussian posteriors, for mean and logvar [N, L]."""
+    return Posteriors(Gaussian(), {"mean": mean, "logvar": logvar})
 
-    The ELBO of each x is climbed by Newton's method over (mean, logvar) from the given q and from
-    the highest modes of the exact posterior, each with the width of its Laplace approximation.
+
+def best_gaussian(x: np.ndarray, q: Posteriors, observe: Observe, nodes: Mixture) -> BestGaussian:
+    """Returns the best Gaussian posterior for each x, never worse than one like the q given.
+
+    The ELBO of each x is climbed by Newton's method over (mean, logvar) from the given q's moments
+    and from the highest modes of the exact posterior, each with the width of its Laplace
+    approximation.
 
     Args:
       x: [N, D].
-      mean: of the encoder's q, [N, 1].
-      logvar: of the encoder's q, [N, 1].
+      q: of the encoder, of any family.
       observe: p(x|z) for a batch of z.
       nodes: the model's mixture, whose nodes show the modes.
     """
-    given = np.concatenate([mean, logvar], axis=1)[:, None]
+    mean, scale = q.moments
+    given = np.concatenate([mean, 2 * np.log(scale)], axis=1)[:, None]
     starts = np.concatenate([given, _modes(x, nodes)], axis=1)  # [N, S, 2]
     num_starts = starts.shape[1]
     (found,) = _in_blocks(
@@ -209,13 +233,12 @@ def best_gaussian(
         starts.reshape(-1, 2),
     )
     candidates = np.concatenate([given, found.reshape(starts.shape)], axis=1)
-    flat = candidates.reshape(-1, 2)
-    bound = elbo(np.repeat(x, num_starts + 1, axis=0), flat[:, :1], flat[:, 1:], observe)
-    values = bound.elbo.reshape(len(x), -1)
+    flat = gaussians(*np.split(candidates.reshape(-1, 2), 2, axis=1))
+    values = elbo(np.repeat(x, num_starts + 1, axis=0), flat, observe).elbo.reshape(len(x), -1)
     best = np.argmax(np.where(np.isfinite(values), values, -np.inf), axis=1)
     row = np.arange(len(x))
     chosen = candidates[row, best]
-    return BestGaussian(chosen[:, :1], chosen[:, 1:], values[row, best])
+    return BestGaussian(gaussians(chosen[:, :1], chosen[:, 1:]), values[row, best])
 
 
 def _modes(x: np.ndarray, nodes: Mixture, num: int = 2) -> np.ndarray:
@@ -251,8 +274,8 @@ def _climb(x: np.ndarray, q: np.ndarray, observe: Observe) -> np.ndarray:
         """Returns the ELBO, [N], and h_1 .. h_4, [4, N]."""
         mean, logvar = q.T
         z = mean[:, None] + np.exp(0.5 * logvar)[:, None] * eps
-        log_likelihood, _ = _log_likelihood(observe, x, z[..., None])
-        expected, *h = (log_likelihood @ hermite).T
+        found, _ = log_likelihood(observe, x, z[..., None])
+        expected, *h = (found @ hermite).T
         return expected - 0.5 * (mean**2 + np.expm1(logvar) - logvar), np.array(h)
 
     value, (h1, h2, h3, h4) = moments(q)
@@ -279,17 +302,7 @@ def _climb(x: np.ndarray, q: np.ndarray, observe: Observe) -> np.ndarray:
     return q
 
 
-def _under_q(mean: np.ndarray, logvar: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Returns z, quadrature weights and log q over +-9 standard deviations, [N, 512] each."""
-    eps, weight = gauss_legendre(np.linspace(-_STOP, _STOP, 33))
-    scale = np.exp(0.5 * logvar)
-    log_q = -0.5 * (eps**2 + logvar + LOG_2PI)
-    return mean + scale * eps, scale * weight, log_q
-
-
-def _log_likelihood(
-    observe: Observe, x: np.ndarray, z: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+def log_likelihood(observe: Observe, x: np.ndarray, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Returns log p(x|z) and ||x - m(z)||^2 in units of the scale, for x [N, D], z [N, M, L]."""
 
     def block(x: np.ndarray, z: np.ndarray) -> tuple[jax.Array, jax.Array]:

@@ -19,7 +19,8 @@ from jax.scipy.special import logsumexp
 
 from spiral_vae.maths import observation as observation_lib
 from spiral_vae.maths import shapes
-from spiral_vae.maths.gaussian import LOG_2PI
+from spiral_vae.maths.gaussian import log_prior
+from spiral_vae.maths.noise import Noise
 from spiral_vae.maths.observation import Observation, Observe
 
 PANEL_NODES = 16
@@ -62,7 +63,7 @@ def gauss_legendre(edges: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def along_curve(
     observe: Observe,
-    log_prior: Callable[[np.ndarray], np.ndarray],
+    log_density: Callable[[np.ndarray], np.ndarray],
     interval: tuple[float, float],
     *,
     refine: float = 1.0,
@@ -73,7 +74,7 @@ def along_curve(
 
     Args:
       observe: p(x|z), called on [N, 1].
-      log_prior: log p(z), elementwise on [N].
+      log_density: log p(z), elementwise on [N].
       interval: ends of z.
       refine: factor on the number of panels; 0.5 gives the coarse rule that errors are judged by.
       max_width: widest panel in z, where p(z) sets the scale and not the mean.
@@ -109,7 +110,7 @@ def along_curve(
     return Mixture(
         z=node[:, None],
         log_weight=np.log(weight),
-        log_prior=log_prior(node),
+        log_prior=log_density(node),
         observation=observe(node[:, None]),
     )
 
@@ -125,7 +126,7 @@ def on_grid(observe: Observe, latent_dim: int, *, num: int, stop: float) -> Mixt
     return Mixture(
         z=z,
         log_weight=np.full(len(z), latent_dim * np.log(axis[1] - axis[0])),
-        log_prior=-0.5 * np.sum(z**2 + LOG_2PI, axis=1),
+        log_prior=log_prior(z, axis=1),
         observation=observe(z),
     )
 
@@ -188,11 +189,13 @@ class _Blocks:
     log_weight: jax.Array  # of quadrature, prior and the noise's determinant together, [P, B]
     mean: jax.Array  # [P, B, D]
     whitener: jax.Array  # inverse of the noise's scale, [P, B, D, D]
-    dof: jax.Array | None  # [P, B, D]
+    noise: Noise  # leaves [P, B, D]
     centre: jax.Array  # [P, D]
     radius: jax.Array  # of the means around the centre, [P]
     top: jax.Array  # largest log density that a node of the block can give, [P]
-    precision: jax.Array  # smallest in any direction, 1 / scale^2, [P]; 0 for a Student-t
+    precision: (
+        jax.Array
+    )  # smallest in any direction, 1 / scale^2, [P]; 0 for tails unlike a Gaussian's
 
 
 def _blocks(mixture: Mixture) -> _Blocks:
@@ -209,25 +212,28 @@ def _blocks(mixture: Mixture) -> _Blocks:
     mean = split(mixture.mean)
     centre = 0.5 * (mean.max(axis=1) + mean.min(axis=1))
     _, largest = observation_lib.extremes(found)
-    gaussian = found.dof is None  # the tails of a Student-t are too heavy to leave anything out
+    noise = found.noise  # if it isn't Gaussian its tails may be too heavy to leave anything out
+    precision = split(largest**-2.0).min(axis=1) if noise.gaussian else np.zeros(len(mean))
     return _Blocks(
         log_weight=log_weight,
         mean=mean,
         whitener=split(np.linalg.inv(found.scale)),
-        dof=None if gaussian else split(found.dof),
+        noise=jax.tree.map(split, noise),
         centre=centre,
         radius=np.linalg.norm(mean - centre[:, None], axis=-1).max(axis=1),
-        top=log_weight.max(axis=1) - 0.5 * dim * LOG_2PI if gaussian else log_weight.max(axis=1),
-        precision=split(largest**-2.0).min(axis=1) if gaussian else np.zeros(len(mean)),
+        top=log_weight.max(axis=1) + dim * noise.top,
+        precision=precision,
     )
 
 
-def _log_terms(x: jax.Array, log_weight, mean, whitener, dof) -> jax.Array:
+def _log_terms(
+    x: jax.Array, log_weight: jax.Array, mean: jax.Array, whitener: jax.Array, noise: Noise
+) -> jax.Array:
     """Returns the logarithms of the mixture's terms at one x, [...] as log_weight."""
     total = log_weight
     for i in range(mean.shape[-1]):  # unrolled, which is five times as fast as a contraction
         y = sum(whitener[..., i, j] * (x[j] - mean[..., j]) for j in range(i + 1))
-        total += observation_lib.log_kernel(y, None if dof is None else dof[..., i])
+        total += noise.dimension(i).log_prob(y)
     return total
 
 
@@ -235,7 +241,7 @@ def _bound(x: jax.Array, blocks: _Blocks) -> tuple[jax.Array, jax.Array]:
     """Returns upper bounds of the blocks' largest term at x, [P], and a lower one of the sum."""
     distance = jnp.linalg.norm(x - blocks.centre, axis=-1)
     upper = blocks.top - 0.5 * blocks.precision * jnp.maximum(distance - blocks.radius, 0.0) ** 2
-    parts = (blocks.log_weight, blocks.mean, blocks.whitener, blocks.dof)
+    parts = (blocks.log_weight, blocks.mean, blocks.whitener, blocks.noise)
     first = _log_terms(x, *jax.tree.map(lambda leaf: leaf[:, 0], parts))
     return upper, jnp.max(first)
 
@@ -257,7 +263,7 @@ def _log_density_at(x: jax.Array, blocks: _Blocks, keep: int) -> jax.Array:
         near = upper > lower - _NEGLIGIBLE
         (index,) = jnp.nonzero(near, size=keep, fill_value=len(blocks.radius) - 1)
         blocks = jax.tree.map(lambda leaf: leaf[index], blocks)
-    return logsumexp(_log_terms(x, blocks.log_weight, blocks.mean, blocks.whitener, blocks.dof))
+    return logsumexp(_log_terms(x, blocks.log_weight, blocks.mean, blocks.whitener, blocks.noise))
 
 
 @jax.jit(static_argnames="keep")

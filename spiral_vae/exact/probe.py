@@ -5,27 +5,26 @@ about 2e-3 nats while the decoder's sigma is of the order of the noise; far belo
 0.04 apart in z, no longer resolve the likelihood and only the order of magnitude is right.
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.scipy.special import logsumexp
 
-from spiral_vae.maths import gaussian
-from spiral_vae.maths.observation import Observation, log_kernel, whiten
+from spiral_vae.maths.gaussian import log_prior
+from spiral_vae.maths.observation import Observation, whiten
 from spiral_vae.model import networks
-from spiral_vae.model.likelihood import Likelihood
-from spiral_vae.process import spiral
-from spiral_vae.process.spiral import Data, Spiral
+from spiral_vae.process import Curve, Data
+from spiral_vae.training.train import Lane
 
 _T_NODES, _NOISE_NODES, _Z_NODES, _Q_NODES = 48, 4, 257, 16
 _Z_STOP = 5.0
 _MAX_POINTS = 2_000
 
 
-def probe(
-    params: networks.Params, data: Data, spec: Spiral, likelihood: Likelihood, vae: networks.VAE
-) -> dict[str, jax.Array]:
-    """Returns named metrics of one run, scalars; the first two for one latent dimension only.
+def probe(params: networks.Params, data: Data, lane: Lane) -> dict[str, jax.Array]:
+    """Returns named metrics of one run, scalars; with two latents `kl_to_prior` and `spearman`.
 
     `kl_to_truth` is an expectation over the true density; the others are taken on the training
     points (`spearman` is the largest over latent dimensions, the gap looks at 2000 points at most).
@@ -33,37 +32,34 @@ def probe(
     Args:
       params: of networks and likelihood, with what the latter carries.
       data: the training points.
-      spec: the true process.
-      likelihood: for p(x|z).
-      vae: the networks.
+      lane: the run.
     """
-    mean, logvar = jax.vmap(vae.encode, in_axes=(None, 0))(params, data.x)
+    posterior, vae = lane.posterior, lane.vae
+    heads = jax.vmap(vae.encode, in_axes=(None, 0))(params, data.x)
+    mean, _ = jax.vmap(posterior.moments)(heads)
     rank_t = _rank(data.t)
     correlation = jax.vmap(lambda column: _correlation(_rank(column), rank_t))(mean.T)
     metrics = {
-        "kl_to_prior": jnp.mean(jax.vmap(gaussian.kl_to_standard)(mean, logvar)),
+        "kl_to_prior": jnp.mean(jax.vmap(posterior.kl)(heads)),
         "spearman": correlation[jnp.argmax(jnp.abs(correlation))],
     }
-    if mean.shape[1] > 1:
+    if lane.model.latent_dim > 1 or lane.data.truth is None:
         return metrics
-    return metrics | _against_truth(params, data.x[:_MAX_POINTS], spec, likelihood, vae)
+    return metrics | _against_truth(params, data.x[:_MAX_POINTS], lane, lane.data.truth)
 
 
 def _against_truth(
-    params: networks.Params,
-    points: jax.Array,
-    spec: Spiral,
-    likelihood: Likelihood,
-    vae: networks.VAE,
+    params: networks.Params, points: jax.Array, lane: Lane, curve: Curve
 ) -> dict[str, jax.Array]:
-    t, log_prior_t = _t_nodes(spec)
-    truth = jax.vmap(spiral.observation, in_axes=(0, None))(t, spec)
+    posterior, vae = lane.posterior, lane.vae
+    t, log_prior_t = _t_nodes(curve)
+    truth = jax.vmap(curve.observation)(t)
     x, weight = _x_nodes(truth, jnp.exp(log_prior_t))
     z = jnp.linspace(-_Z_STOP, _Z_STOP, _Z_NODES)
-    log_prior_z = -0.5 * (z**2 + gaussian.LOG_2PI) + jnp.log(z[1] - z[0])
+    log_weight_z = log_prior(z[None]) + jnp.log(z[1] - z[0])
 
     def observe(z: jax.Array) -> Observation:
-        return likelihood.observation(params["likelihood"], vae.decode(params, z)).full()
+        return lane.likelihood.observation(params["likelihood"], vae.decode(params, z)).full()
 
     model = jax.vmap(observe)(z[:, None])
     eps, eps_weight = _hermite(_Q_NODES)
@@ -72,12 +68,12 @@ def _against_truth(
         return logsumexp(log_prior_t + _log_probs(truth, x))
 
     def log_model(x: jax.Array) -> jax.Array:
-        return logsumexp(log_prior_z + _log_probs(model, x))
+        return logsumexp(log_weight_z + _log_probs(model, x))
 
     def elbo(x: jax.Array) -> jax.Array:
-        mean, logvar = vae.encode(params, x)
-        under_q = jax.vmap(lambda e: observe(gaussian.sample(e, mean, logvar)))(eps[:, None])
-        return eps_weight @ _log_probs(under_q, x) - gaussian.kl_to_standard(mean, logvar)
+        heads = vae.encode(params, x)
+        under_q = jax.vmap(observe)(posterior.sample(heads, eps[None]).T)
+        return eps_weight @ _log_probs(under_q, x) - posterior.kl(heads)
 
     log_ratio = jax.vmap(lambda x: log_truth(x) - log_model(x))(x)
     gap = jax.vmap(lambda x: log_model(x) - elbo(x))(points)
@@ -89,31 +85,34 @@ def _log_probs(observation: Observation, x: jax.Array) -> jax.Array:
 
     As `Observation.log_prob` for each, with the K along the last axis: several times faster on CPU.
     """
-    mean, scale, dof = (
-        None if leaf is None else jnp.moveaxis(leaf, 0, -1)
-        for leaf in (observation.mean, observation.scale, observation.dof)
-    )
-    y = whiten(x[:, None] - mean, scale)
-    log_scale = jnp.log(jnp.stack([scale[i, i] for i in range(len(x))]))
-    return jnp.sum(log_kernel(y, dof) - log_scale, axis=0)
+    last = jax.tree.map(lambda leaf: jnp.moveaxis(leaf, 0, -1), observation)
+    y = whiten(x[:, None] - last.mean, last.scale)
+    log_scale = jnp.log(jnp.stack([last.scale[i, i] for i in range(len(x))]))
+    return jnp.sum(last.noise.log_prob(y) - log_scale, axis=0)
 
 
-def _t_nodes(spec: Spiral) -> tuple[jax.Array, jax.Array]:
-    """Returns Gauss-Legendre nodes in t and the log of weight times p(t), [_T_NODES] each."""
+def _t_nodes(curve: Curve) -> tuple[jax.Array, jax.Array]:
+    """Returns Gauss-Legendre nodes in t and the log of weight times p(t), [_T_NODES] a piece."""
     node, weight = (a.astype(np.float32) for a in np.polynomial.legendre.leggauss(_T_NODES))
-    start, stop = (spiral.t_of_u(jnp.asarray(u), spec) for u in (spec.u_start, spec.u_stop))
-    t = start + (stop - start) * 0.5 * (node + 1)
-    mass = 0.5 * (stop - start) * weight * spiral.t_density(t, spec)
+
+    def of_piece(ends: jax.Array) -> tuple[jax.Array, jax.Array]:
+        start, stop = ends
+        t = start + (stop - start) * 0.5 * (node + 1)
+        return t, 0.5 * (stop - start) * weight * curve.density(t)
+
+    t, mass = jax.vmap(of_piece)(curve.pieces())
+    t, mass = t.reshape(-1), mass.reshape(-1)
     return t, jnp.log(mass / jnp.sum(mass))
 
 
 def _x_nodes(truth: Observation, mass: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Returns nodes of p*(x), [N, 2], and their weights, [N]: the noise by Gauss-Hermite."""
+    """Returns nodes of p*(x), [N, D], and their weights, [N]: the noise by Gauss-Hermite."""
+    dim = truth.mean.shape[1]
     eps, eps_weight = _hermite(_NOISE_NODES)
-    noise = np.stack(np.meshgrid(eps, eps), axis=-1).reshape(-1, 2)
-    noise_weight = np.outer(eps_weight, eps_weight).reshape(-1)
+    noise = np.stack(np.meshgrid(*[eps] * dim), axis=-1).reshape(-1, dim)
+    noise_weight = functools.reduce(np.multiply.outer, [eps_weight] * dim).reshape(-1)
     x = truth.mean[:, None] + jnp.einsum("kij,nj->kni", truth.scale, noise)
-    return x.reshape(-1, 2), (mass[:, None] * noise_weight).reshape(-1)
+    return x.reshape(-1, dim), (mass[:, None] * noise_weight).reshape(-1)
 
 
 def _hermite(num: int) -> tuple[np.ndarray, np.ndarray]:

@@ -1,6 +1,6 @@
-"""p(x|z): Gaussian or Student-t noise around a mean, for the decoder and for the true process.
+"""p(x|z): noise around a mean, for the decoder and for the true process.
 
-    x = mean + scale eps,  eps_i ~ N(0, 1) or Student-t with dof_i degrees of freedom.
+    x = mean + scale eps,  eps_i independent: N(0, 1) or another `Noise`.
 
 Scale is one standard deviation for all dimensions, one for each, or the Cholesky factor of a
 covariance. Written for one z; of many z when all leaves have a leading axis.
@@ -12,9 +12,8 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.scipy.special import gammaln
 
-from spiral_vae.maths.gaussian import LOG_2PI
+from spiral_vae.maths.noise import Noise, Normal
 
 
 @jax.tree_util.register_dataclass
@@ -24,13 +23,13 @@ class Observation:
 
     mean: jax.Array  # [D]
     scale: jax.Array  # standard deviation [], one a dimension [D], or lower triangular [D, D]
-    dof: jax.Array | None = None  # degrees of freedom of a Student-t, [D]; None: Gaussian
+    noise: Noise = Normal()
 
     def log_prob(self, x: jax.Array) -> jax.Array:
         """Returns log p(x|z) in nats for one x [D]."""
         y = whiten(x - self.mean, self.scale)
         log_scale = jnp.log(jnp.diagonal(self.scale) if jnp.ndim(self.scale) == 2 else self.scale)
-        return jnp.sum(log_kernel(y, self.dof) - log_scale)
+        return jnp.sum(self.noise.log_prob(y) - log_scale)
 
     def full(self) -> "Observation":
         """Returns the same with its scale as a matrix [D, D], so that all kinds look alike."""
@@ -39,7 +38,7 @@ class Observation:
         return dataclasses.replace(self, scale=scale)
 
 
-# Decodes a batch: z [N, L] -> leaves mean [N, D], scale [N, D, D], dof [N, D]; numpy, float64.
+# Decodes a batch: z [N, L] -> leaves mean [N, D], scale [N, D, D] and the noise's; numpy, float64.
 Observe = Callable[[np.ndarray], Observation]
 
 
@@ -55,15 +54,6 @@ def whiten(residual: jax.Array, scale: jax.Array) -> jax.Array:
         known = sum((scale[i, j] * y[j] for j in range(i)), jnp.zeros(()))
         y.append((residual[i] - known) / scale[i, i])
     return jnp.stack(y)
-
-
-def log_kernel(y: jax.Array, dof: jax.Array | None) -> jax.Array:
-    """Returns the log density of a standard normal or Student-t, elementwise."""
-    if dof is None:
-        return -0.5 * (y**2 + LOG_2PI)
-    half = 0.5 * (dof + 1)
-    constant = gammaln(half) - gammaln(0.5 * dof) - 0.5 * jnp.log(jnp.pi * dof)
-    return constant - half * jnp.log1p(y**2 / dof)
 
 
 def around(decode: Callable[[np.ndarray], np.ndarray], sigma: float | np.ndarray) -> Observe:
@@ -87,14 +77,16 @@ def around(decode: Callable[[np.ndarray], np.ndarray], sigma: float | np.ndarray
 
 
 def covariance(observation: Observation) -> np.ndarray:
-    """Returns the covariances, [N, D, D]; of a Student-t with dof <= 2 infinite."""
-    scale, dof = observation.scale, observation.dof
-    if dof is None:
+    """Returns the covariances, [N, D, D]; infinite where the noise's variance is."""
+    scale = observation.scale
+    if observation.noise.gaussian:
         return scale @ np.swapaxes(scale, 1, 2)
-    factor = np.full_like(dof, np.inf)
-    np.divide(dof, dof - 2, out=factor, where=dof > 2)
-    variance = factor * np.diagonal(scale, axis1=1, axis2=2) ** 2  # the dimensions are independent
-    return np.where(np.eye(scale.shape[1]) > 0, variance[:, None], 0.0)
+    dim = scale.shape[1]
+    variance = np.broadcast_to(observation.noise.variance(), (len(scale), dim))
+    if np.all(np.isfinite(variance)):
+        return np.einsum("nij,nj,nkj->nik", scale, variance, scale)
+    total = variance * np.diagonal(scale, axis1=1, axis2=2) ** 2
+    return np.where(np.eye(dim) > 0, total[:, None], 0.0)
 
 
 def mean_sigmas(observation: Observation, weight: np.ndarray) -> np.ndarray:
@@ -105,18 +97,19 @@ def mean_sigmas(observation: Observation, weight: np.ndarray) -> np.ndarray:
 
 
 def extremes(observation: Observation) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the smallest and the largest scale over all directions, [N] each; D <= 2."""
+    """Returns the smallest and the largest scale over all directions, [N] each."""
     scale = observation.scale
     if scale.shape[1] == 1:
         return scale[:, 0, 0], scale[:, 0, 0]
-    a, b, d = scale[:, 0, 0], scale[:, 1, 0], scale[:, 1, 1]  # the svd of 2 x 2, in closed form
+    if scale.shape[1] > 2:
+        values = np.linalg.svd(scale, compute_uv=False)
+        return values[:, -1], values[:, 0]
+    a, b, d = scale[:, 0, 0], scale[:, 1, 0], scale[:, 1, 1]  # of 2 x 2, in closed form
     total, difference = np.hypot(a + d, b), np.hypot(a - d, b)  # sums of the singular values
     return 0.5 * np.abs(total - difference), 0.5 * (total + difference)
 
 
 def draw(rng: np.random.Generator, observation: Observation) -> np.ndarray:
     """Returns one x for each z, [N, D]."""
-    eps = rng.standard_normal(observation.mean.shape)
-    if observation.dof is not None:
-        eps /= np.sqrt(rng.chisquare(observation.dof) / observation.dof)
+    eps = observation.noise.draw(rng, observation.mean.shape)
     return observation.mean + np.einsum("nij,nj->ni", observation.scale, eps)

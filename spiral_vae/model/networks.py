@@ -15,7 +15,11 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from spiral_vae.fields import field, integer, section
+
 Params = dict[str, Any]
+Heads = dict[str, jax.Array]
+Sizes = tuple[tuple[str, int], ...]  # names and sizes of heads; hashable, unlike a dict
 
 
 def _uniform_fan_in(fan_in: int) -> nn.initializers.Initializer:
@@ -43,46 +47,42 @@ class Dense(nn.Module):
         return kernel.T @ x + bias[:, None] @ jnp.ones_like(x[:1])
 
 
-class MLP(nn.Module):
-    """The hidden layers, [in, N] -> [hidden_dim, N], a tanh after each."""
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Hidden:
+    """The hidden layers of a network."""
 
-    hidden_dim: int
-    hidden_layers: int
-
-    @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        for layer in range(self.hidden_layers):
-            x = nn.tanh(Dense(self.hidden_dim, name=f"hidden_{layer}")(x))
-        return x
+    hidden_dim: int = field(32, integer(1, 2**14), "units of a hidden layer", static=True)
+    hidden_layers: int = field(1, integer(1, 2**8), "tanh layers", static=True)
 
 
-class Encoder(MLP):
-    """The parameters of q(z|x): x [D, N] -> mean [L, N], logvar [L, N] (log sigma^2)."""
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Networks:
+    """The section of the config on the networks."""
 
-    latent_dim: int = 1
-
-    @nn.compact
-    def __call__(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
-        hidden = super().__call__(x)
-        mean = Dense(self.latent_dim, name="mean")(hidden)
-        logvar = Dense(self.latent_dim, name="logvar")(hidden)
-        return mean, logvar
+    latent_dim: int = field(
+        1, integer(1, 2), "latents; the exact evaluation is refused beyond 2", static=True
+    )
+    encoder: Hidden = section(Hidden)
+    decoder: Hidden = section(Hidden)
 
 
-class Decoder(MLP):
-    """What p(x|z) is made of: z [L, N] -> {'mean': [data_dim, N], ...}, a head each."""
+class Network(nn.Module):
+    """Hidden layers, a tanh after each, and heads: x [in, N] -> {name: [size, N]}."""
 
-    data_dim: int = 2
-    heads: tuple[str, ...] = ("mean",)
-    detached: bool = False  # the other heads train no hidden layer
+    hidden: Hidden
+    heads: Sizes
+    detached: tuple[str, ...] = ()  # heads that train no hidden layer
 
     @nn.compact
-    def __call__(self, z: jax.Array) -> dict[str, jax.Array]:
-        hidden = super().__call__(z)
-        others = jax.lax.stop_gradient(hidden) if self.detached else hidden
+    def __call__(self, x: jax.Array) -> Heads:
+        for layer in range(self.hidden.hidden_layers):
+            x = nn.tanh(Dense(self.hidden.hidden_dim, name=f"hidden_{layer}")(x))
+        own = jax.lax.stop_gradient(x) if self.detached else x
         return {
-            name: Dense(self.data_dim, name=name)(hidden if name == "mean" else others)
-            for name in self.heads
+            name: Dense(size, name=name)(own if name in self.detached else x)
+            for name, size in self.heads
         }
 
 
@@ -90,28 +90,28 @@ class Decoder(MLP):
 class VAE:
     """The two networks; frozen and hashable, so it can be a static argument of `jit`."""
 
-    encoder: Encoder
-    decoder: Decoder
+    data_dim: int
+    latent_dim: int
+    encoder: Network  # heads of the posterior
+    decoder: Network  # heads of the likelihood
 
     def init(self, key: jax.Array) -> Params:
         """Returns fresh params {'encoder': ..., 'decoder': ...}; consumes the key."""
         key_encoder, key_decoder = jax.random.split(key)
-        x, z = (jnp.zeros((dim, 1)) for dim in (self.decoder.data_dim, self.encoder.latent_dim))
         return {
-            "encoder": self.encoder.init(key_encoder, x)["params"],
-            "decoder": self.decoder.init(key_decoder, z)["params"],
+            "encoder": self.encoder.init(key_encoder, jnp.zeros((self.data_dim, 1)))["params"],
+            "decoder": self.decoder.init(key_decoder, jnp.zeros((self.latent_dim, 1)))["params"],
         }
 
-    def encode(self, params: Params, x: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Returns mean [L, ...] and logvar [L, ...] of q(z|x) for x [D, ...]."""
+    def encode(self, params: Params, x: jax.Array) -> Heads:
+        """Returns the heads of q(z|x), [size, ...] each, for x [D, ...]."""
         return _apply(self.encoder, params["encoder"], x)
 
-    def decode(self, params: Params, z: jax.Array) -> dict[str, jax.Array]:
-        """Returns the decoder's heads for z [L, ...], 'mean' [D, ...] among them."""
+    def decode(self, params: Params, z: jax.Array) -> Heads:
+        """Returns the heads of p(x|z), 'mean' [D, ...] among them, for z [L, ...]."""
         return _apply(self.decoder, params["decoder"], z)
 
 
-def _apply(module: nn.Module, params: Params, x: jax.Array) -> Any:
-    """Returns what a module makes of x [in, ...], leaves [features, ...]."""
+def _apply(module: Network, params: Params, x: jax.Array) -> Heads:
     found = module.apply({"params": params}, x.reshape(x.shape[0], -1))
     return jax.tree.map(lambda leaf: leaf.reshape(-1, *x.shape[1:]), found)

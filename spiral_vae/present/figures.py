@@ -1,137 +1,131 @@
-"""The figures of one trained lane: computes the arrays that `plotting` draws."""
+"""The figures of a run: arrays first, by the name of each figure, then the drawing."""
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from spiral_vae.exact import evaluate, ground_truth, mixture
+from spiral_vae.exact import evaluate, ground_truth, inference, mixture
+from spiral_vae.exact.ground_truth import Truth
 from spiral_vae.maths import observation as observation_lib
-from spiral_vae.maths.gaussian import LOG_2PI
-from spiral_vae.maths.observation import Observation, Observe
+from spiral_vae.maths.observation import Observation
 from spiral_vae.present import plotting
 from spiral_vae.runs.load import Model
 
 NUM_SAMPLES = 500
 NUM_POINTS = 6  # whose posteriors are shown
 
+Arrays = dict[str, dict[str, Any]]  # the arguments of `plotting`'s functions, by their names
 
-def draw_lane(folder: Path, model: Model, report: evaluate.Report) -> None:
-    """Writes basic_run, density and, for one latent dimension, posterior, gaps and calibration.
+
+def of_lane(model: Model, report: evaluate.Report) -> Arrays:
+    """Returns what basic_run and density show and, for one latent, posterior, gaps, calibration.
 
     Args:
-      folder: of the figures.
       model: one trained lane.
       report: on it; its gaps are drawn, so they should have many points.
     """
-    encode, observe, t, x = model.encode, model.observe, model.t, model.x
-    process = ground_truth.process(model.spec)
-    curve = process.rules.fine.mean
-    mean, _ = encode(x)
-    rng = np.random.default_rng(0)
-    z = rng.standard_normal((NUM_SAMPLES, mean.shape[1]))
-    plotting.save(
-        plotting.basic_run(
-            t=t,
-            x=x,
-            mean=mean[:, np.argmax(np.abs([evaluate.spearman(m, t) for m in mean.T]))],
-            reconstruction=model.decode(mean),
-            samples=observation_lib.draw(rng, observe(z)),
-            curve=curve,
-        ),
-        folder,
-        "basic_run",
-    )
-    _draw_density(folder, process, observe, mean.shape[1], x)
+    truth = ground_truth.truth(model.curve)
+    curve = truth.density.fine.mean
+    found: Arrays = {"basic_run": _basic_run(model, curve)}
+    if model.x.shape[1] == 2:
+        found["density"] = _density(model, truth)
     if report.gaps is not None:
         gaps = report.gaps
-        plotting.save(
-            plotting.gaps(
-                t=gaps.t, approximation=gaps.approximation, amortisation=gaps.amortisation
-            ),
-            folder,
-            "gaps",
-        )
-        _draw_posterior(folder, encode, report, x, curve)
+        found["gaps"] = {
+            "t": gaps.t,
+            "approximation": gaps.approximation,
+            "amortisation": gaps.amortisation,
+        }
+        found["posterior"] = _posterior(report, model.x, curve)
     if report.calibration is not None:
-        found = report.calibration
-        plotting.save(
-            plotting.calibration(
-                rank=found.rank,
-                coverage_nominal=found.nominal,
-                coverage=found.coverage,
-                noise_coverage=found.noise_coverage,
-            ),
-            folder,
-            "calibration",
-        )
+        found["calibration"] = {
+            "rank": report.calibration.rank,
+            "coverage_nominal": report.calibration.nominal,
+            "coverage": report.calibration.coverage,
+            "noise_coverage": report.calibration.noise_coverage,
+        }
+    return found
 
 
-def _draw_density(
-    folder: Path,
-    process: ground_truth.Process,
-    observe: Observe,
-    latent_dim: int,
-    x: np.ndarray,
-) -> None:
+def draw(folder: Path, arrays: Mapping[str, Mapping[str, Any]]) -> None:
+    """Writes figures, each by the function of `plotting` that has its name."""
+    folder.mkdir(exist_ok=True)
+    for name, arguments in arrays.items():
+        plotting.save(getattr(plotting, name)(**arguments), folder, name)
+
+
+def _basic_run(model: Model, curve: np.ndarray) -> dict[str, Any]:
+    mean, _ = model.posteriors(model.x).moments
+    rng = np.random.default_rng(0)
+    z = rng.standard_normal((NUM_SAMPLES, mean.shape[1]))
+    ordered = np.argmax(np.abs([evaluate.spearman(column, model.t) for column in mean.T]))
+    return {
+        "t": model.t,
+        "x": model.x,
+        "mean": mean[:, ordered],
+        "reconstruction": model.decode(mean),
+        "samples": observation_lib.draw(rng, model.observe(z)),
+        "curve": curve,
+    }
+
+
+def _density(model: Model, truth: Truth) -> dict[str, Any]:
+    x = model.x
     middle = 0.5 * (x.min(axis=0) + x.max(axis=0))
-    half = 0.5 * np.ptp(x, axis=0).max() + 3 * process.noise_sigma
+    half = 0.5 * np.ptp(x, axis=0).max() + 3 * truth.noise_sigma
     offset = np.linspace(-half, half, 200)
     grid_x, grid_y = middle[:, None] + offset
     points = np.stack(np.meshgrid(grid_x, grid_y), axis=-1).reshape(-1, 2)
     # Seen through pixels: a density finer than they are would fall between them.
     pixel = 0.5 * (offset[1] - offset[0])
-    rules = ground_truth.model_rules(lambda z: _blurred(observe(z), pixel), latent_dim)
-    model = rules.fine if latent_dim == 1 else rules.coarse  # fine enough to look at
-    nodes = process.rules.fine
+    latent_dim = model.posteriors(x[:1]).latent_dim
+    rules = ground_truth.model_density(lambda z: _blurred(model.observe(z), pixel), latent_dim)
+    learned = rules.fine if latent_dim == 1 else rules.coarse  # fine enough to look at
+    nodes = truth.density.fine
     true = dataclasses.replace(nodes, observation=_blurred(nodes.observation, pixel))
-    truth, learned = (
-        np.exp(mixture.log_density(points, density)).reshape(len(grid_y), len(grid_x))
-        for density in (true, model)
-    )
-    figure = plotting.density(grid_x=grid_x, grid_y=grid_y, truth=truth, model=learned, x=x)
-    plotting.save(figure, folder, "density")
+    shown = {
+        name: np.exp(mixture.log_density(points, density)).reshape(len(grid_y), len(grid_x))
+        for name, density in (("truth", true), ("model", learned))
+    }
+    return {"grid_x": grid_x, "grid_y": grid_y, **shown, "x": x}
 
 
 def _blurred(observation: Observation, width: float) -> Observation:
-    """Returns p(x|z) convolved with N(0, width^2 I); a Student-t's tails are kept as they are."""
+    """Returns p(x|z) convolved with N(0, width^2 I); the law of other noise is kept as it is."""
     scale = observation.scale
     covariance = scale @ np.swapaxes(scale, 1, 2) + width**2 * np.eye(scale.shape[1])
     return dataclasses.replace(observation, scale=np.linalg.cholesky(covariance))
 
 
-def _draw_posterior(folder, encode, report, x, curve) -> None:
-    """Draws the posteriors of points evenly along t, and of the one with the largest gap."""
-    gaps, nodes = report.gaps, report.rules.fine
+def _posterior(report: evaluate.Report, x: np.ndarray, curve: np.ndarray) -> dict[str, Any]:
+    """Returns the posteriors of points evenly along t, and of the one with the largest gap."""
+    gaps, nodes = report.gaps, report.density.fine
     worst = int(np.argmax(gaps.approximation + gaps.amortisation))
     even = np.linspace(0, len(gaps.t) - 1, NUM_POINTS).round().astype(int)[:-1]
     chosen = np.unique([*even, worst])
-    points = gaps.x[chosen]
+    points, both = gaps.x[chosen], (report.q[chosen], gaps.best[chosen])
     # The nodes of the mixture resolve the posterior; a grid for drawing resolves q as well.
-    mean, logvar = encode(points)
-    z = np.sort(
-        np.concatenate(
-            [np.linspace(-5, 5, 2001)]
-            + [
-                (m + np.exp(0.5 * v) * np.linspace(-6, 6, 241)).ravel()
-                for m, v in ((mean, logvar), (gaps.best.mean[chosen], gaps.best.logvar[chosen]))
-            ]
-        )
-    )
+    parts = [np.linspace(-5, 5, 2001)]
+    for q in both:
+        mean, scale = q.moments
+        parts.append((mean + scale * np.linspace(-6, 6, 241)).ravel())
+    z = np.sort(np.concatenate(parts))
     log_posterior = mixture.log_posterior(points, nodes)
     inside = np.abs(nodes.z[:, 0]) < 8
     exact = np.exp([np.interp(z, nodes.z[inside, 0], row) for row in log_posterior[:, inside]])
 
-    def normal(mean: np.ndarray, logvar: np.ndarray) -> np.ndarray:
-        return np.exp(-0.5 * ((z - mean) ** 2 * np.exp(-logvar) + logvar + LOG_2PI))
+    def density(q: inference.Posteriors) -> np.ndarray:
+        return np.exp(q.log_prob(np.broadcast_to(z[:, None], (len(q), len(z), 1))))
 
-    figure = plotting.posterior(
-        z=z,
-        exact=exact,
-        encoder=normal(mean, logvar),
-        best=normal(gaps.best.mean[chosen], gaps.best.logvar[chosen]),
-        points=points,
-        x=x,
-        curve=curve,
-    )
-    plotting.save(figure, folder, "posterior")
+    return {
+        "z": z,
+        "exact": exact,
+        "encoder": density(both[0]),
+        "best": density(both[1]),
+        "points": points,
+        "x": x,
+        "curve": curve,
+    }

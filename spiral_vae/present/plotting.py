@@ -18,7 +18,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 from scipy.special import bdtr
 
-from spiral_vae.workdir import files as results
+from spiral_vae.exact.metrics import METRICS
+from spiral_vae.workdir import files
 
 # Okabe & Ito's colours, told apart by the colour-blind; each means the same in every figure.
 DATA = "#999999"
@@ -64,7 +65,7 @@ def save(figure: Figure, folder: Path, name: str) -> None:
     figure.set_layout_engine("none")
     print_svg = functools.partial(FigureCanvasSVG(figure).print_svg, metadata={"Date": None})
     for kind, write in (("png", canvas.print_png), ("svg", print_svg)):
-        partial = results.partial(folder / f"{name}.{kind}")
+        partial = files.partial(folder / f"{name}.{kind}")
         try:
             write(partial)
             os.replace(partial, folder / f"{name}.{kind}")
@@ -133,8 +134,8 @@ def training(
     figure = new_figure(4.0)
     panels = {
         "Loss": (loss, "$-$bound"),
-        "Reconstruction": (reconstruction, r"$-\mathrm{E}_q \log p(x|z)$"),
-        "KL to the prior": (kl, r"$\mathrm{KL}(q(z|x)\,\|\,p(z))$"),
+        "Reconstruction": (reconstruction, METRICS["reconstruction"].label),
+        "KL to the prior": (kl, METRICS["kl_to_prior"].label),
     }
     for axes, (title, (lanes, label)) in zip(
         figure.subplots(1, 3).flat, panels.items(), strict=True
@@ -169,18 +170,19 @@ def progress(
     figure = new_figure(6.4)
     truth, order, prior, gap = figure.subplots(2, 2).flat
     _along_training(truth, epoch, _log_scaled(truth, kl_to_truth))
-    truth.set(title="Model against the truth", ylabel=r"KL$(p^*\|\,p)$, nats")
+    truth.set(title="Model against the truth", ylabel=METRICS["kl_to_truth"].axis)
     for style, (name, value) in zip(
         ("--", ":", "-.") * len(references or {}), (references or {}).items(), strict=False
     ):
         truth.axhline(value, color=TRUTH, linestyle=style, linewidth=1, label=name)
 
     _along_training(order, epoch, np.abs(spearman))
-    order.set(title="Order of the latent", ylabel=r"|Spearman's $\rho$|", ylim=(-0.03, 1.03))
+    order.set(title="Order of the latent", ylabel=f"|{METRICS['spearman'].axis}|")
+    order.set_ylim(-0.03, 1.03)
     _along_training(prior, epoch, kl_to_prior)
-    prior.set(title="KL to the prior", ylabel=r"KL$(q(z|x)\,\|\,p(z))$, nats")
+    prior.set(title="KL to the prior", ylabel=METRICS["kl_to_prior"].axis)
     _along_training(gap, epoch, inference_gap)
-    gap.set(title="Inference gap", ylabel=r"$\log p(x) - $ELBO, nats per point")
+    gap.set(title="Inference gap", ylabel=METRICS["inference_gap"].axis)
     return shared_legend(figure)
 
 

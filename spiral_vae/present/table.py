@@ -7,32 +7,34 @@ from typing import Any
 
 import numpy as np
 
+from spiral_vae.exact.metrics import METRICS
+
 WIDTH = 80  # columns of a terminal
 MAX_LINES = 16  # a line each up to so many lanes, else one for each point of the sweep
-_COLUMNS = {  # name in summary.csv -> (heading, format); the most telling first
-    "kl_to_truth": ("kl to truth", "{:.4f}"),
-    "spearman": ("spearman", "{:+.4f}"),
-    "nll": ("nll", "{:.4f}"),
-    "kl_to_prior": ("kl", "{:.3f}"),
-    "inference_gap": ("gap", "{:.4f}"),
-}
+# The most telling first.
+_COLUMNS = ("kl_to_truth", "spearman", "nll", "kl_to_prior", "inference_gap")
 
 
-def table(rows: Sequence[dict[str, Any]]) -> str:
+def table(rows: Sequence[dict[str, Any]], axes: Sequence[str]) -> str:
     """Returns what was found: a line a lane, or for many lanes one a point of the sweep.
 
     Args:
       rows: of summary.csv.
+      axes: the swept fields.
     """
-    keys = list(rows[0])[1 : list(rows[0]).index("status")]
     if len(rows) <= MAX_LINES:
-        return f"{_lane_table(rows, keys)}\n{_LEGEND}"
-    keys = keys[1:]  # the seeds are what a line summarises
+        return f"{_lane_table(rows, ['seed', *axes])}\n{_LEGEND}"
+    keys = axes  # the seeds are what a line summarises
     points: dict[tuple, list[dict[str, Any]]] = {}
     for row in rows:
         points.setdefault(tuple(row[key] for key in keys), []).append(row)
-    heading = [key.rpartition(".")[2] for key in keys]
-    heading += ["lanes", "kl to truth: median (10-90 %)", "|spearman|", "verdicts"]
+    heading = [
+        *_short_names(keys),
+        "lanes",
+        "kl to truth: median (10-90 %)",
+        "|spearman|",
+        "verdicts",
+    ]
     lines = [[*map(_plain, point), *_point_cells(own)] for point, own in points.items()]
     return f"{_aligned(heading, lines)}\n{_LEGEND}"
 
@@ -46,14 +48,14 @@ _LEGEND = (
 def _lane_table(rows: Sequence[dict[str, Any]], keys: Sequence[str]) -> str:
     """Returns a line a lane; where a verdict would be wrapped the last columns are left out."""
     for num in range(len(_COLUMNS), 0, -1):
-        columns = dict(list(_COLUMNS.items())[:num])
-        heading = [key.rpartition(".")[2] for key in keys] + [h for h, _ in columns.values()]
+        columns = [METRICS[name] for name in _COLUMNS[:num]]
+        heading = _short_names(keys) + [column.heading or column.name for column in columns]
         lines = [
             [
                 *(_plain(row[key]) for key in keys),
                 *(
-                    _number(row[name], form) if name in row else "-"
-                    for name, (_, form) in columns.items()
+                    _number(row[column.name], column.form) if column.name in row else "-"
+                    for column in columns
                 ),
                 row.get("verdict", _short(row)),
             ]
@@ -64,6 +66,21 @@ def _lane_table(rows: Sequence[dict[str, Any]], keys: Sequence[str]) -> str:
         if len(shown) == 1 + len(rows) and max(map(len, shown)) <= WIDTH:
             break
     return text
+
+
+def _short_names(paths: Sequence[str]) -> list[str]:
+    """Returns the ends of dotted paths, as long as it takes to tell them apart."""
+
+    def end(path: str, length: int) -> str:
+        return ".".join(path.split(".")[-length:])
+
+    names = []
+    for path in paths:
+        others = [other for other in paths if other != path]
+        lengths = range(1, path.count(".") + 2)
+        unique = (end(path, n) for n in lengths if end(path, n) not in [end(o, n) for o in others])
+        names.append(next(unique, path))
+    return names
 
 
 def _short(row: dict[str, Any]) -> str:

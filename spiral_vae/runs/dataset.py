@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from spiral_vae.workdir import files as results
-from spiral_vae.workdir import life as workdir_lib
+from spiral_vae.config import stored
+from spiral_vae.config.axes import parse_axis
+from spiral_vae.workdir import files, life
 
 if TYPE_CHECKING:
     import xarray
@@ -30,7 +31,7 @@ def load(workdir: str | Path) -> "xarray.Dataset":
       WorkdirError: there is no such run, or what is read of it is damaged.
     """
     workdir = Path(workdir)
-    workdir_lib.verify(workdir, workdir_lib.SUMMARY, *(f"metrics/{name}" for name in _CURVES))
+    life.verify(workdir, life.CONFIG, life.SUMMARY, *(f"metrics/{name}" for name in _CURVES))
     return _assembled(workdir)
 
 
@@ -39,10 +40,11 @@ def _assembled(workdir: Path) -> "xarray.Dataset":
 
     columns = {
         name: np.asarray(values)
-        for name, values in results.read_csv(workdir / workdir_lib.SUMMARY).items()
+        for name, values in files.read_csv(workdir / life.SUMMARY).items()
     }
-    names = list(columns)
-    axes = [*names[2 : names.index("status")], "seed"]  # the product's order: seeds are fastest
+    config = stored.from_json((workdir / life.CONFIG).read_text())
+    # The product's order: seeds are fastest.
+    axes = [*(parse_axis(text, config).path for text in config.sweep), "seed"]
     coords = {axis: list(dict.fromkeys(columns[axis].tolist())) for axis in axes}
     shape = [len(values) for values in coords.values()]
     variables: dict[str, Any] = {
@@ -68,4 +70,4 @@ def write(workdir: Path) -> None:
     content = io.BytesIO()  # HDF5's library may end the process where a disk is full
     with h5netcdf.File(content, "w") as file:
         _assembled(workdir).dump_to_store(xarray.backends.H5NetCDFStore(file))
-    results.write_bytes(workdir / NAME, content.getbuffer())
+    files.write_bytes(workdir / NAME, content.getbuffer())

@@ -8,65 +8,73 @@ from typing import Any
 import jax
 import numpy as np
 
-from spiral_vae.config import command_line as config_lib
+from spiral_vae.config import axes, lanes, stored
 from spiral_vae.exact import evaluate
-from spiral_vae.model import networks
-from spiral_vae.workdir import files as results
-from spiral_vae.config import lanes as sweep
-from spiral_vae.training import train
-from spiral_vae.workdir import life as workdir_lib
-from spiral_vae.exact.inference import Encode
+from spiral_vae.exact.inference import Encode, Posteriors
 from spiral_vae.maths.observation import Observe
-from spiral_vae.process.spiral import Data, Spiral
+from spiral_vae.model import networks
+from spiral_vae.model.posterior import Posterior
+from spiral_vae.process import Curve, Data
+from spiral_vae.training import train
+from spiral_vae.workdir import files, life
 
 
 @dataclasses.dataclass(frozen=True)
 class Model:
     """One trained lane, as functions and arrays."""
 
-    encode: Encode  # x [N, 2] -> (mean, logvar) of q(z|x), [N, L] each
+    encode: Encode  # x [N, D] -> heads of q(z|x), [N, size] each
     observe: Observe  # z [N, L] -> p(x|z)
-    spec: Spiral  # the true process
+    posterior: Posterior  # the family of q(z|x)
+    curve: Curve  # the truth
     t: np.ndarray  # true latent of the training points, [n]
-    x: np.ndarray  # training points, [n, 2]
+    x: np.ndarray  # training points, [n, D]
 
     def decode(self, z: np.ndarray) -> np.ndarray:
-        """Returns the mean of p(x|z), [N, 2], for z [N, L]."""
+        """Returns the mean of p(x|z), [N, D], for z [N, L]."""
         return self.observe(z).mean
 
+    def posteriors(self, x: np.ndarray) -> Posteriors:
+        """Returns q(z|x) for x [N, D]."""
+        return Posteriors(self.posterior, self.encode(x))
 
-def load(workdir: str | Path, number: int = 0) -> Model:
+
+def load(workdir: str | Path, lane: int = 0) -> Model:
     """Returns a lane of a workdir with its training data, which its seed makes again.
 
     Args:
       workdir: of a finished run.
-      number: of the lane, as in summary.csv.
+      lane: its number, as in summary.csv.
 
     Raises:
       WorkdirError: there is no such run, or what is read of it is damaged.
+      ConfigError: a file of the user's that the run uses is gone or has changed.
     """
-    workdir = Path(workdir)
-    workdir_lib.verify(workdir, workdir_lib.CONFIG, workdir_lib.PARAMS)
-    config = config_lib.from_json((workdir / workdir_lib.CONFIG).read_text())
-    _, rows = config_lib.expand(config, config.sweep)
-    (group,) = sweep.groups(config, rows[number : number + 1])
-    with np.load(workdir / workdir_lib.PARAMS) as arrays:
-        flat = _lane_params(arrays, number)
-    numbers = lane(group.lanes, 0)
-    _, data = jax.jit(train.init, static_argnames="program")(numbers, program=group.program)
-    return of_lane(numbers, group.program, results.nested_params(flat), data)
+    path = Path(workdir)
+    life.verify(path, life.CONFIG, life.PARAMS)
+    config = stored.from_json((path / life.CONFIG).read_text())
+    _, rows = axes.expand(config, config.sweep)
+    if not 0 <= lane < len(rows):
+        raise life.WorkdirError(f"{path} has the lanes 0 to {len(rows) - 1}, not {lane}")
+    (group,) = lanes.groups(config, rows[lane : lane + 1])
+    with np.load(path / life.PARAMS) as arrays:
+        flat = _lane_params(arrays, lane)
+    numbers = take(group.lanes, 0)
+    _, data = jax.jit(train.init)(numbers)
+    return of_lane(numbers, files.nested_params(flat), data)
 
 
-def of_lane(
-    numbers: train.Lane, program: train.Program, params: networks.Params, data: Data
-) -> Model:
+def of_lane(lane: train.Lane, params: networks.Params, data: Data) -> Model:
     """Returns the model of one lane, none of whose leaves has an axis of lanes."""
     params = {"likelihood": {}, **params}  # a fixed sigma has no entry in params.npz
-    encode, observe = evaluate.model_of(program.vae, numbers.likelihood, params)
+    encode, observe = evaluate.model_of(lane.vae, lane.likelihood, params)
+    curve = lane.data.truth
+    assert curve is not None  # every process so far has one
     return Model(
         encode=encode,
         observe=observe,
-        spec=jax.tree.map(float, numbers.spiral),
+        posterior=lane.posterior,
+        curve=jax.tree.map(float, curve),
         t=np.asarray(data.t),
         x=np.asarray(data.x),
     )
@@ -90,13 +98,14 @@ def judge(model: Model, gap_points: int = 24) -> evaluate.Report:
     return evaluate.evaluate(
         model.encode,
         model.observe,
-        spec=model.spec,
+        curve=model.curve,
         t=model.t,
         x=model.x,
+        posterior=model.posterior,
         gap_points=gap_points,
     )
 
 
-def lane(tree: Any, index: int) -> Any:
+def take(tree: Any, index: int) -> Any:
     """Returns one lane of a tree of [R, ...] leaves."""
     return jax.tree.map(lambda leaf: leaf[index], tree)

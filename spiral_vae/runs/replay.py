@@ -8,12 +8,10 @@ from pathlib import Path
 import jax
 from ml_collections import ConfigDict
 
-from spiral_vae.training import cells
-from spiral_vae.workdir import files as results
-from spiral_vae.config import lanes as sweep
-from spiral_vae.training import train
-from spiral_vae.config import command_line as config_lib
-from spiral_vae.workdir import life as workdir_lib
+from spiral_vae.config import axes, lanes
+from spiral_vae.process import Data
+from spiral_vae.training import cells, train
+from spiral_vae.workdir import files, life
 from spiral_vae.workdir.checkpoint import Checkpoints
 from spiral_vae.workdir.life import WorkdirError
 
@@ -42,30 +40,28 @@ def failures(config: ConfigDict, workdir: str | Path) -> Iterator[Failure]:
         checkpoint.
     """
     path = Path(workdir)
-    workdir_lib.verify(path, workdir_lib.CONFIG, workdir_lib.SUMMARY)
-    _, rows = config_lib.expand(config, config.sweep)
-    summary = results.read_csv(path / workdir_lib.SUMMARY)
+    life.verify(path, life.CONFIG, life.SUMMARY)
+    _, rows = axes.expand(config, config.sweep)
+    summary = files.read_csv(path / life.SUMMARY)
     statuses = zip(summary["lane"], summary["status"], strict=True)
     broken = {lane for lane, status in statuses if status.startswith(cells.NOT_FINITE)}
-    for number, group in enumerate(sweep.groups(config, rows)):
-        store = Checkpoints(path / workdir_lib.CHECKPOINTS / f"group_{number}", keep=1)
+    for number, group in enumerate(lanes.groups(config, rows)):
+        store = Checkpoints(path / life.CHECKPOINTS / f"group_{number}", keep=1)
         for place, *arguments in cells.failed(
-            group.lanes, group.program, cell_width=config.cell_width, store=store
+            group.lanes, cell_width=config.cell_width, store=store
         ):
             lane = int(group.index[place])
             broken.discard(lane)
-            yield _again(lane, *arguments, group.program)
+            yield _again(lane, *arguments)
     if broken:
         raise WorkdirError(f"{path} has no good checkpoint of lane {min(broken)}")
 
 
-def _again(
-    number: int, state: train.State, data: train.Data, lane: train.Lane, program: train.Program
-) -> Failure:
-    step, term = train.first_failure(state, data, lane, program)
-    steps = train.batches(state.epoch, state.key, data, lane, program)
-    one = functools.partial(train.train_step, lane=lane, program=program)
-    bad = int(step - 1) % program.steps_per_epoch
+def _again(number: int, state: train.State, data: Data, lane: train.Lane) -> Failure:
+    step, term = train.first_failure(state, data, lane)
+    steps = train.batches(state.epoch, state.key, data, lane)
+    one = functools.partial(train.train_step, lane=lane)
+    bad = int(step - 1) % lane.steps_per_epoch
     carry = (state.params, state.opt_state, state.carried)
     carry, _ = jax.lax.scan(one, carry, jax.tree.map(lambda leaf: leaf[:bad], steps))
     error = None

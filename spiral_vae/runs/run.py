@@ -3,10 +3,8 @@
 import concurrent.futures
 import contextlib
 import dataclasses
-import functools
 import importlib
 import json
-import os
 import sys
 import threading
 from collections.abc import Callable, Sequence
@@ -19,20 +17,16 @@ from jax.experimental import multihost_utils
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
-from spiral_vae.training import cells
-from spiral_vae.runs import dataset
-from spiral_vae.exact import evaluate
-from spiral_vae.exact import probe
-from spiral_vae.workdir import files as results
-from spiral_vae.config import lanes as sweep
-from spiral_vae.training import train
-from spiral_vae.config import command_line as config_lib
-from spiral_vae.runs import load as trained_lib
-from spiral_vae.workdir import life as workdir_lib
-from spiral_vae.training.cells import Stopped
-from spiral_vae.workdir.checkpoint import Checkpoints
+from spiral_vae import machine
+from spiral_vae.config import axes, lanes, stored
+from spiral_vae.config.axes import Axis, Row
 from spiral_vae.config.lanes import Group
-from spiral_vae.runs.load import Model
+from spiral_vae.exact import evaluate, probe
+from spiral_vae.runs import check, dataset, load
+from spiral_vae.training import cells
+from spiral_vae.training.cells import Stopped
+from spiral_vae.workdir import environment, files, life, tensorboard
+from spiral_vae.workdir.checkpoint import Checkpoints
 
 Result = TypeVar("Result")
 
@@ -42,13 +36,14 @@ FIGURE_GAPS = 200  # points at which the first lane's gaps are taken apart for t
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """What `run` found."""
+    """What `train_and_evaluate` found."""
 
     workdir: Path
+    axes: list[str]  # swept fields, the slowest first
     rows: list[dict[str, Any]]  # of summary.csv, one a lane
 
 
-def run(
+def train_and_evaluate(
     config: ConfigDict,
     workdir: str | None = None,
     *,
@@ -69,28 +64,30 @@ def run(
       stop: asked again and again whether to stop; what was trained is stored then.
 
     Raises:
-      ConfigError: the config or its sweep is wrong, or not that of the run to go on with; nothing
-        was written.
+      ConfigError: the config or its sweep is wrong, or not that of the run to go on with, or a
+        user's kind does not keep its contract; nothing was written.
       WorkdirError: the workdir can't be used, or what is in it is damaged.
       Stopped: because of `stop`; with the workdir.
     """
-    axes, rows = config_lib.expand(config, config.sweep)
-    groups = sweep.groups(config, rows)
+    swept, rows = axes.expand(config, config.sweep)
+    groups = lanes.groups(config, rows)
+    check.kinds(groups)
+    paths = [axis.path for axis in swept]
     with contextlib.ExitStack() as stack:
 
         def enter() -> Path:
-            path = stack.enter_context(workdir_lib.opened(workdir, resume=resume))
+            path = stack.enter_context(life.opened(workdir, resume=resume))
             _begin(path, config)
             return path
 
         path = _shared(_on_first(enter))
         first = jax.process_index() == 0
-        if workdir_lib.is_finished(path):
+        if life.is_finished(path):
             if first:
                 print("this run is finished already")
-            return Outcome(path, _stored_rows(path)) if first else None
+            return Outcome(path, paths, _stored_rows(path)) if first else None
         if first:
-            print(_plan(axes, rows, config.num_seeds, len(groups)), flush=True)
+            print(_plan(swept, rows, config.num_seeds, len(groups)), flush=True)
         try:
             if first:
                 threading.Thread(target=_import_ahead, args=(draw,), daemon=True).start()
@@ -98,29 +95,29 @@ def run(
             found = _on_first(lambda: _finish(path, groups, trained, rows, draw=draw, stop=stop))
         except Stopped:
             raise Stopped(path) from None
-        return Outcome(path, found) if first else None
+        return Outcome(path, paths, found) if first else None
 
 
 def _import_ahead(draw: bool) -> None:
     """Imports what only the end of a run needs, for a thread beside the training."""
-    for name in ("xarray", "h5netcdf", "tensorboardX") + ("spiral_vae.figures",) * draw:
+    for name in ("xarray", "h5netcdf", "tensorboardX") + ("spiral_vae.present.figures",) * draw:
         with contextlib.suppress(ImportError):  # some are optional
             importlib.import_module(name)
 
 
 def _begin(path: Path, config: ConfigDict) -> None:
     """Writes the config into a new workdir, or sees that it may go on with the one there."""
-    text = config_lib.to_json(config)
-    if workdir_lib.has_begun(path):
-        workdir_lib.verify(path, workdir_lib.CONFIG)
-        stored = (path / workdir_lib.CONFIG).read_text()
-        config_lib.check_resume(config_lib.from_json(stored), config)
-        if json.loads(stored) != json.loads(text):
-            workdir_lib.begin(path, text)
+    text = stored.to_json(config)
+    if life.has_begun(path):
+        life.verify(path, life.CONFIG)
+        before = (path / life.CONFIG).read_text()
+        stored.check_resume(stored.from_json(before), config)
+        if json.loads(before) != json.loads(text):
+            life.begin(path, text)
     else:
-        workdir_lib.begin(path, text)
-    if not workdir_lib.is_finished(path):
-        if changed := results.write_environment(path / "environment.json"):
+        life.begin(path, text)
+    if not life.is_finished(path):
+        if changed := environment.write(path / "environment.json"):
             print(
                 f"note: {', '.join(changed)} changed since this run began; its numbers may not be "
                 "those of either version",
@@ -130,18 +127,23 @@ def _begin(path: Path, config: ConfigDict) -> None:
 
 def _stored_rows(path: Path) -> list[dict[str, Any]]:
     """Returns the rows of a finished run's summary.csv, without what is empty."""
-    columns = results.read_csv(path / workdir_lib.SUMMARY)
+    columns = files.read_csv(path / life.SUMMARY)
     return [
-        {name: value for name, value in zip(columns, row, strict=True) if value == value != ""}
+        {name: value for name, value in zip(columns, row, strict=True) if not _is_empty(value)}
         for row in zip(*columns.values(), strict=True)
     ]
+
+
+def _is_empty(value: Any) -> bool:
+    """Returns whether a cell of a table had nothing in it."""
+    return value == "" or (isinstance(value, float) and np.isnan(value))
 
 
 def _finish(
     path: Path,
     groups: Sequence[Group],
     trained: Sequence[cells.Trained],
-    rows: Sequence[dict[str, Any]],
+    rows: Sequence[Row],
     *,
     draw: bool,
     stop: Callable[[], bool],
@@ -149,11 +151,11 @@ def _finish(
     """Judges what was trained, writes it all and returns the rows of summary.csv."""
     _write_training(path, groups, trained)
     found = evaluate_lanes(groups, trained, rows, stop)
-    results.write_csv(path / workdir_lib.SUMMARY, found)
+    files.write_csv(path / life.SUMMARY, found)
     dataset.write(path)
     if draw:
         _draw(path / "figures", groups, trained, found)
-    workdir_lib.finish(path)
+    life.finish(path)
     return found
 
 
@@ -185,9 +187,9 @@ def _on_first(function: Callable[[], Result]) -> Result | None:
     return result
 
 
-def _plan(axes: Sequence[config_lib.Axis], rows: Sequence, num_seeds: int, num_groups: int) -> str:
+def _plan(swept: Sequence[Axis], rows: Sequence, num_seeds: int, num_groups: int) -> str:
     """Returns a line on what is about to run."""
-    sizes = [f"{axis.path}: {len(axis.values)}" for axis in axes] + [f"seeds: {num_seeds}"]
+    sizes = [f"{axis.path}: {len(axis.values)}" for axis in swept] + [f"seeds: {num_seeds}"]
     devices = jax.devices()
     return (
         f"{_count(len(rows), 'lane')} ({', '.join(sizes)}) in {_count(num_groups, 'group')}, "
@@ -207,7 +209,7 @@ def _train(
     stop: Callable[[], bool],
     quiet: bool,
 ) -> list[cells.Trained]:
-    total = sum(len(group.index) * group.program.num_epochs for group in groups)
+    total = sum(len(group.index) * group.lanes.train.num_epochs for group in groups)
     # disable=None keeps the bar quiet when the output is no terminal.
     with tqdm(total=total, unit=" epochs", unit_scale=True, disable=quiet or None) as bar:
 
@@ -218,14 +220,12 @@ def _train(
 
         trained = []
         for number, group in enumerate(groups):
-            folder = path / workdir_lib.CHECKPOINTS / f"group_{number}"
+            folder = path / life.CHECKPOINTS / f"group_{number}"
             found = cells.train(
                 group.lanes,
-                group.program,
                 cell_width=config.cell_width,
-                log_every=config.train.log_every,
-                probe=probe_fn(group.program),
-                probe_every=int(np.ceil(config.evaluate.every * group.program.num_epochs)),
+                probe=probe.probe,
+                probe_every=int(np.ceil(config.evaluate.every * group.lanes.train.num_epochs)),
                 on_chunk=on_chunk,
                 store=Checkpoints(folder, config.checkpoint.keep),
                 store_every=config.checkpoint.every,
@@ -235,16 +235,6 @@ def _train(
             # A compiled group maps a thousand pieces of memory, of which a process may have 65 530.
             jax.clear_caches()
         return trained
-
-
-@functools.cache  # one function a program, as it is part of what is compiled
-def probe_fn(program: train.Program) -> cells.Probe:
-    """Returns the probe of lanes of this program."""
-
-    def probe_lane(params, data, lane):
-        return probe.probe(params, data, lane.spiral, lane.likelihood, program.vae)
-
-    return probe_lane
 
 
 def _write_training(path: Path, groups: Sequence[Group], trained: Sequence[cells.Trained]) -> None:
@@ -262,12 +252,12 @@ def _write_training(path: Path, groups: Sequence[Group], trained: Sequence[cells
             for key in metrics[0]
             if all(key in one for one in metrics)  # two latents have fewer probes
         }
-        results.write_npz(path / "metrics" / f"{name}.npz", {"epoch": every, **arrays})
+        files.write_npz(path / "metrics" / f"{name}.npz", {"epoch": every, **arrays})
     for group, one in zip(groups, trained, strict=True):
-        results.write_tensorboard(
+        tensorboard.write(
             path / "metrics" / "tensorboard", one.epoch, one.metrics, list(group.index)
         )
-    results.write_npz(path / "params.npz", _params_by_name(groups, trained, order))
+    files.write_npz(path / "params.npz", _params_by_name(groups, trained, order))
 
 
 def _placed(values: np.ndarray, epoch: np.ndarray, every: np.ndarray) -> np.ndarray:
@@ -279,7 +269,7 @@ def _placed(values: np.ndarray, epoch: np.ndarray, every: np.ndarray) -> np.ndar
 
 def _params_by_name(groups, trained, order) -> dict[str, np.ndarray]:
     """Returns params by name, [lanes, ...]; under group_K/ where shapes differ between groups."""
-    named = [results.flat_params(one.params) for one in trained]
+    named = [files.flat_params(one.params) for one in trained]
     shapes = {tuple((key, leaf.shape[1:]) for key, leaf in params.items()) for params in named}
     if len(shapes) == 1:
         return {key: np.concatenate([params[key] for params in named])[order] for key in named[0]}
@@ -290,18 +280,15 @@ def _params_by_name(groups, trained, order) -> dict[str, np.ndarray]:
     return arrays
 
 
-def model_of(group: Group, one: cells.Trained, i: int) -> Model:
+def model_of(group: Group, one: cells.Trained, i: int) -> load.Model:
     """Returns the i-th lane of a trained group."""
-    numbers, params, data = (
-        trained_lib.lane(tree, i) for tree in (group.lanes, one.params, one.data)
-    )
-    return trained_lib.of_lane(numbers, group.program, params, data)
+    return load.of_lane(*(load.take(tree, i) for tree in (group.lanes, one.params, one.data)))
 
 
 def evaluate_lanes(
     groups: Sequence[Group],
     trained: Sequence[cells.Trained],
-    rows: Sequence[dict[str, Any]],
+    rows: Sequence[Row],
     stop: Callable[[], bool] = lambda: False,
 ) -> list[dict[str, Any]]:
     """Returns the rows of summary.csv; a lane that failed has its status and nothing more.
@@ -318,14 +305,14 @@ def evaluate_lanes(
         for i, number in enumerate(group.index)
     ]
 
-    def row_of(place) -> tuple[int, dict[str, Any]]:
+    def row_of(place: tuple[Group, cells.Trained, int, int]) -> tuple[int, dict[str, Any]]:
         if stop():
             raise Stopped
         group, one, i, number = place
         row = {"lane": number, **rows[number], "status": one.status(i)}
         if row["status"] == "ok":
             try:
-                metrics = trained_lib.judge(model_of(group, one, i)).metrics
+                metrics = load.judge(model_of(group, one, i)).metrics
                 row |= {"verdict": evaluate.verdict(metrics), **metrics}
             except Exception as error:  # whatever it is, it must not cost the other lanes
                 row["status"] = f"not evaluated: {str(error) or type(error).__name__}"
@@ -334,7 +321,7 @@ def evaluate_lanes(
     # Threads, as nearly all of the time is spent in compiled code that releases the lock. The
     # first lane goes ahead, so that the others find its compiled code and its process at hand.
     with (
-        concurrent.futures.ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool,
+        concurrent.futures.ThreadPoolExecutor(machine.num_cores()) as pool,
         tqdm(total=len(places), unit=" lanes", desc="evaluating", disable=None) as bar,
     ):
         found = {}
@@ -349,16 +336,14 @@ def _draw(
     folder: Path, groups: Sequence[Group], trained: Sequence[cells.Trained], rows: Sequence[dict]
 ) -> None:
     """Draws the training of all lanes of the first group and all about its first sound lane."""
-    from spiral_vae.present import figures
-    from spiral_vae.present import plotting
+    from spiral_vae.present import figures  # not earlier: matplotlib takes long to import
 
-    folder.mkdir(exist_ok=True)
     group, one = groups[0], trained[0]
-    figure = plotting.training(epoch=one.epoch, **one.metrics)
-    plotting.save(figure, folder, "training")
+    arrays: figures.Arrays = {"training": {"epoch": one.epoch, **one.metrics}}
     if "kl_to_truth" in one.probes:
-        plotting.save(plotting.progress(epoch=one.probe_epoch, **one.probes), folder, "progress")
+        arrays["progress"] = {"epoch": one.probe_epoch, **one.probes}
     sound = [i for i, number in enumerate(group.index) if rows[number]["status"] == "ok"]
     if sound:
         model = model_of(group, one, sound[0])
-        figures.draw_lane(folder, model, trained_lib.judge(model, gap_points=FIGURE_GAPS))
+        arrays |= figures.of_lane(model, load.judge(model, gap_points=FIGURE_GAPS))
+    figures.draw(folder, arrays)

@@ -20,8 +20,8 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from spiral_vae.model import networks
-from spiral_vae.process.spiral import Data
-from spiral_vae.training.train import TERMS, Lane, Program, State, first_failure, init, train_chunk
+from spiral_vae.process import Data
+from spiral_vae.training.train import TERMS, Lane, State, first_failure, init, train_chunk
 
 Probe = Callable[[networks.Params, Data, Lane], dict[str, jax.Array]]
 # How programs are compiled for CPU. Every core is a device, so that of the training has one thread,
@@ -78,11 +78,9 @@ class Trained:
 
 def train(
     lanes: Lane,
-    program: Program,
     *,
     cell_width: int,
-    log_every: int,
-    probe: Probe,
+    probe: Probe | None,
     probe_every: int,
     on_chunk: OnChunk,
     devices: Sequence[jax.Device] | None = None,
@@ -95,10 +93,8 @@ def train(
 
     Args:
       lanes: the numbers of R runs, leaves [R].
-      program: what they share.
       cell_width: lanes that are vmapped together. At least two even for a lone run, since XLA
         gives a width of one other roundings than all others.
-      log_every: epochs of a chunk, which gives one row of metrics.
       probe: more metrics of one lane, taken every so often.
       probe_every: epochs between two probes, rounded up to whole chunks; 0 for none.
       on_chunk: told after each chunk the epochs that this added (summed over lanes of this
@@ -112,16 +108,17 @@ def train(
     Raises:
       Stopped: because of `stop`.
     """
-    num_lanes = len(jax.tree.leaves(lanes)[0])
-    ends = [min(e + log_every, program.num_epochs) for e in range(0, program.num_epochs, log_every)]
+    num_lanes = len(lanes.seed)
+    num_epochs, log_every = lanes.train.num_epochs, lanes.train.log_every
+    ends = [min(e + log_every, num_epochs) for e in range(0, num_epochs, log_every)]
     probe_ends = _probe_ends(ends, probe_every)
-    cells = _cells(lanes, params, cell_width, _compiled(program, probe))
+    cells = _cells(lanes, params, cell_width, _compiled(probe))
     for cell in cells:
-        if stored := store and store.load(cell.number, ends):
+        if stored := store and _usable(store, cell.number, ends, probe_ends):
             cell.restore(*stored)
             on_chunk(cell.epoch * cell.num_lanes, {})
     devices = list(devices or jax.local_devices())[: len(cells)]
-    unfinished = [cell for cell in cells if cell.epoch < program.num_epochs]
+    unfinished = [cell for cell in cells if cell.epoch < num_epochs]
     with concurrent.futures.ThreadPoolExecutor(len(devices)) as pool:  # they compile side by side
         for group in _rounds(unfinished, len(devices)):
             for cell, device in zip(group, devices, strict=False):
@@ -153,19 +150,36 @@ def train(
     )
 
 
+def _usable(
+    store: Store, cell: int, ends: Sequence[int], probe_ends: set[int]
+) -> tuple[int, dict[str, np.ndarray]] | None:
+    """Returns the last stored state of a cell that has all its probes up to there.
+
+    A run that has grown looks at other epochs than it did.
+    """
+    while stored := store.load(cell, ends):
+        epoch, arrays = stored
+        missing = [
+            end for end in probe_ends if end <= epoch and end not in arrays.get("probes/epoch", ())
+        ]
+        if not missing:
+            break
+        ends = [end for end in ends if end < min(missing)]
+    return stored
+
+
 def failed(
-    lanes: Lane, program: Program, *, cell_width: int, store: Store
+    lanes: Lane, *, cell_width: int, store: Store
 ) -> Iterator[tuple[int, State, Data, Lane]]:
     """Yields the place of each trained lane that broke down, and its last state, data and numbers.
 
     Args:
       lanes: the numbers of R runs, leaves [R].
-      program: what they share.
       cell_width: that with which they were trained.
       store: where their cells are.
     """
-    for cell in _cells(lanes, None, cell_width, _compiled(program, None)):
-        if stored := store.load(cell.number, [program.num_epochs]):
+    for cell in _cells(lanes, None, cell_width, _compiled(None)):
+        if stored := store.load(cell.number, [lanes.train.num_epochs]):
             cell.restore(*stored)
             cell.place(jax.local_devices()[0])
             for i in np.flatnonzero(np.asarray(cell.state.epoch)[: cell.num_lanes] < cell.epoch):
@@ -174,7 +188,7 @@ def failed(
 
 
 class _Functions(NamedTuple):
-    """What is compiled for a program, for all lanes of a cell."""
+    """What is compiled for all lanes of a cell, for each structure that lanes have."""
 
     init: Callable
     chunk: Callable
@@ -183,19 +197,16 @@ class _Functions(NamedTuple):
 
 
 @functools.cache
-def _compiled(program: Program, probe: Probe | None) -> _Functions:
-    def train_cell(state: State, data: Data, lanes: Lane, num_epochs: jax.Array) -> tuple:
-        one = functools.partial(train_chunk, num_epochs=num_epochs, program=program)
-        return jax.vmap(one)(state, data, lanes)
-
+def _compiled(probe: Probe | None) -> _Functions:
     return _Functions(
-        init=jax.jit(
-            jax.vmap(functools.partial(init, program=program)),
-            compiler_options=_known(_INIT_OPTIONS),
+        init=jax.jit(jax.vmap(init), compiler_options=_known(_INIT_OPTIONS)),
+        chunk=jax.jit(
+            jax.vmap(train_chunk, in_axes=(0, 0, 0, None)),
+            donate_argnums=0,
+            compiler_options=_known(_CHUNK_OPTIONS),
         ),
-        chunk=jax.jit(train_cell, donate_argnums=0, compiler_options=_known(_CHUNK_OPTIONS)),
         probe=probe and jax.jit(jax.vmap(probe), compiler_options=_known(_PROBE_OPTIONS)),
-        failure=jax.jit(jax.vmap(functools.partial(first_failure, program=program))),
+        failure=jax.jit(jax.vmap(first_failure)),
     )
 
 
@@ -219,7 +230,7 @@ def _cells(
     lanes: Lane, params: networks.Params | None, cell_width: int, functions: _Functions
 ) -> list["_Cell"]:
     """Returns the cells of this process. Every process takes as many."""
-    num_lanes = len(jax.tree.leaves(lanes)[0])
+    num_lanes = len(lanes.seed)
     width = min(cell_width, max(2, num_lanes))
     # Padding repeats the last lane; it is cut off at the end.
     size = width * jax.process_count()

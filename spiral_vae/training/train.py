@@ -7,19 +7,24 @@ import dataclasses
 import functools
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.typing import ArrayLike
 
-from spiral_vae.model import networks, objectives
-from spiral_vae.model.likelihood import Heads, Likelihood, Values
-from spiral_vae.process import spiral
-from spiral_vae.process.spiral import Data, Spiral
+from spiral_vae.fields import BOOLEAN, Together, field, integer, section
+from spiral_vae.maths.ramp import Time
+from spiral_vae.model import networks, objective
+from spiral_vae.model.likelihood import Likelihood, Values
+from spiral_vae.model.networks import Heads, Networks
+from spiral_vae.model.objective import Objective
+from spiral_vae.model.posterior import Posterior
+from spiral_vae.process import Data, Process
+from spiral_vae.training.optimizer import Optimizer
 
-SCHEDULES = ("constant", "step", "cosine")
 METRICS = ("loss", "reconstruction", "kl")  # of the training, means over the points
 # What can stop being finite in a step, in the order of the computation.
 TERMS = ("sigma", "reconstruction", "kl", "loss", "gradient", "params")
@@ -28,43 +33,69 @@ _MAX_AFFINE = 2**20  # points up to which an epoch's order is computed within 32
 _DRAWN_AT_ONCE = 2_000  # numbers of noise: few calls, and a cell's inputs in a core's cache
 
 
+@jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Program:
-    """What fixes the shapes and the compiled code; lanes of one program run together."""
+class Train:
+    """The section of the config on the passes over the data."""
 
-    vae: networks.VAE
-    num_points: int
-    design: str
-    batch_size: int
-    shuffle: bool
-    objective: str
-    num_samples: int
-    num_epochs: int
-    schedule: str
+    together: ClassVar[tuple[Together, ...]] = (
+        Together(
+            ("train.batch_size", "data.num_points"),
+            lambda batch_size, num_points: batch_size <= num_points,
+            "train.batch_size must be <= data.num_points",
+        ),
+    )
 
-    @property
-    def steps_per_epoch(self) -> int:
-        return math.ceil(self.num_points / self.batch_size)
+    num_epochs: int = field(20_000, integer(1), "passes over the data", static=True)
+    batch_size: int = field(100, integer(1), "points a step, <= data.num_points", static=True)
+    shuffle: bool = field(True, BOOLEAN, "a new order of the points each epoch", static=True)
+    log_every: int = field(
+        100,
+        integer(1),
+        "epochs that one row of the training metrics averages over; also the length of a chunk",
+        static=True,
+        not_swept="all lanes are logged at the same epochs",
+    )
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Lane:
-    """The numbers of one run, scalars; of many runs when every leaf has a leading axis."""
+    """One run: its numbers are leaves, scalars; of many runs when they have a leading axis.
 
-    seed: jax.typing.ArrayLike
-    spiral: Spiral
-    likelihood: Likelihood
-    beta: jax.typing.ArrayLike
-    kl_warmup: jax.typing.ArrayLike  # fraction of the training
-    encoder_learning_rate: jax.typing.ArrayLike
-    decoder_learning_rate: jax.typing.ArrayLike
-    likelihood_learning_rate: jax.typing.ArrayLike
-    decoder_weight_decay: jax.typing.ArrayLike
-    variance_weight_decay: jax.typing.ArrayLike  # of the decoder's other heads than the mean
-    decay_every: jax.typing.ArrayLike  # epochs
-    decay_factor: jax.typing.ArrayLike
-    warmup: jax.typing.ArrayLike  # fraction of the training
+    What fixes shapes or the compiled code is in the structure of this pytree: lanes of the same
+    structure run together.
+    """
+
+    seed: ArrayLike
+    data: Process = section("data")
+    model: Networks = section(Networks)
+    posterior: Posterior = section("posterior")
+    likelihood: Likelihood = section("likelihood")
+    objective: Objective = section("objective")
+    optimizer: Optimizer = section(Optimizer)
+    train: Train = section(Train)
+
+    @property
+    def vae(self) -> networks.VAE:
+        """The networks, whose heads posterior and likelihood say."""
+        dim, latent_dim = self.data.dim, self.model.latent_dim
+        return networks.VAE(
+            data_dim=dim,
+            latent_dim=latent_dim,
+            encoder=networks.Network(
+                hidden=self.model.encoder, heads=tuple(self.posterior.heads(latent_dim).items())
+            ),
+            decoder=networks.Network(
+                hidden=self.model.decoder,
+                heads=tuple(self.likelihood.heads(dim).items()),
+                detached=self.likelihood.detached,
+            ),
+        )
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return math.ceil(self.data.num_points / self.train.batch_size)
 
 
 @jax.tree_util.register_dataclass
@@ -84,17 +115,17 @@ class State:
         return self.params | {"likelihood": self.params["likelihood"] | self.carried}
 
 
-def init(lane: Lane, program: Program) -> tuple[State, Data]:
+def init(lane: Lane) -> tuple[State, Data]:
     """Returns the fresh state and the data of a run, in an order drawn once; from the lane's seed.
 
     Data, initialisation and noise come from separate streams of the seed, so that runs that
     differ in sigma alone share all three and can be compared in pairs.
     """
     key_data, key_order, key_init, key_noise = jax.random.split(jax.random.key(lane.seed), 4)
-    data = spiral.sample(key_data, lane.spiral, program.num_points, program.design)
-    order = jax.random.permutation(key_order, program.num_points)
-    likelihood_params, carried = lane.likelihood.init()
-    params = program.vae.init(key_init) | {"likelihood": likelihood_params}
+    data = lane.data.sample(key_data)
+    order = jax.random.permutation(key_order, lane.data.num_points)
+    likelihood_params, carried = lane.likelihood.init(lane.data.dim)
+    params = lane.vae.init(key_init) | {"likelihood": likelihood_params}
     state = State(
         epoch=jnp.zeros((), jnp.int32),
         key=key_noise,
@@ -103,31 +134,6 @@ def init(lane: Lane, program: Program) -> tuple[State, Data]:
         carried=carried,
     )
     return state, jax.tree.map(lambda leaf: leaf[order], data)
-
-
-def schedule(progress: jax.Array, epoch: jax.Array, lane: Lane, kind: str) -> jax.Array:
-    """Returns the factor on both learning rates.
-
-    Args:
-      progress: share of the training that is done, in [0, 1).
-      epoch: epochs done.
-      lane: for its decay_every, decay_factor and warmup.
-      kind: 'constant'; 'step': decay_factor^floor(epoch / decay_every); 'cosine': a linear rise
-        over the first `warmup` of the training, then half a cosine down to zero.
-    """
-    if kind == "constant":
-        return jnp.ones(())
-    if kind == "step":
-        return lane.decay_factor ** jnp.floor(epoch / lane.decay_every)
-    rise = progress / jnp.maximum(lane.warmup, 1e-9)
-    fall = 0.5 * (1 + jnp.cos(jnp.pi * (progress - lane.warmup) / (1 - lane.warmup)))
-    return jnp.where(progress < lane.warmup, rise, fall)
-
-
-def kl_weight(progress: jax.Array, lane: Lane) -> jax.Array:
-    """Returns the weight of the KL: beta, after a linear rise over the first `kl_warmup`."""
-    rise = progress / jnp.maximum(lane.kl_warmup, 1e-9)
-    return lane.beta * jnp.where(progress < lane.kl_warmup, rise, 1.0)
 
 
 def epoch_order(key: jax.Array, num_points: int) -> jax.Array:
@@ -153,16 +159,15 @@ def epoch_order(key: jax.Array, num_points: int) -> jax.Array:
 class Batch:
     """The input of a step; of all steps of an epoch when every leaf has a leading axis."""
 
-    x: jax.Array  # [2, B]
+    x: jax.Array  # [D, B]
     eps: jax.Array  # standard normal noise, [L, K, B]
     weight: jax.Array  # 1 for a point and 0 for padding, [B]
     share: jax.Array  # of the data that these points are
-    epoch: jax.Array  # epochs done, as a real number
-    progress: jax.Array  # share of the training that is done
-    beta: jax.Array  # weight of the KL
+    time: Time
+    kl_weight: jax.Array  # by the objective
 
 
-def batches(epoch: jax.Array, key: jax.Array, data: Data, lane: Lane, program: Program) -> Batch:
+def batches(epoch: jax.Array, key: jax.Array, data: Data, lane: Lane) -> Batch:
     """Returns the steps of an epoch; every point is used once.
 
     Where batch_size does not divide num_points the last batch is smaller.
@@ -171,44 +176,38 @@ def batches(epoch: jax.Array, key: jax.Array, data: Data, lane: Lane, program: P
       epoch: epochs done before.
       key: of the run; not consumed, the epoch's key is folded from it.
       data: of the run.
-      lane: its numbers.
-      program: its shapes.
+      lane: its numbers and shapes.
     """
     key_order, key_eps = jax.random.split(jax.random.fold_in(key, epoch))
-    n, size, steps = program.num_points, program.batch_size, program.steps_per_epoch
-    x = data.x[epoch_order(key_order, n)] if program.shuffle else data.x
+    n, size, steps = lane.data.num_points, lane.train.batch_size, lane.steps_per_epoch
+    x = data.x[epoch_order(key_order, n)] if lane.train.shuffle else data.x
+    x = jnp.pad(x, ((0, steps * size - n), (0, 0))).reshape(steps, size, -1)
     weight = (jnp.arange(steps * size) < n).astype(x.dtype).reshape(steps, size)
-    shape = (steps, program.vae.encoder.latent_dim, program.num_samples, size)
+    shape = (steps, lane.model.latent_dim, lane.objective.num_samples, size)
     epoch = epoch + jnp.arange(steps) / steps
-    progress = epoch / program.num_epochs
+    time = Time(epoch, epoch / lane.train.num_epochs)
     return Batch(
-        x=jnp.swapaxes(jnp.pad(x, ((0, steps * size - n), (0, 0))).reshape(steps, size, 2), 1, 2),
+        x=jnp.swapaxes(x, 1, 2),
         eps=jax.random.normal(key_eps, shape),
         weight=weight,
         share=jnp.sum(weight, axis=1) / n,
-        epoch=epoch,
-        progress=progress,
-        beta=jax.vmap(kl_weight, in_axes=(0, None))(progress, lane),
+        time=time,
+        kl_weight=jax.vmap(lane.objective.weight)(time),
     )
 
 
 def loss_fn(
-    params: networks.Params,
-    carried: Values,
-    batch: Batch,
-    lane: Lane,
-    program: Program,
-) -> tuple[jax.Array, tuple[objectives.Terms, Values]]:
+    params: networks.Params, carried: Values, batch: Batch, lane: Lane
+) -> tuple[jax.Array, tuple[objective.Terms, Values]]:
     """Returns the loss of a batch, a mean over its points; its mean terms, the carried values.
 
     Args:
       params: of encoder, decoder and likelihood.
       carried: by the likelihood.
       batch: points and noise.
-      lane: for its likelihood.
-      program: for its networks and its objective.
+      lane: for its networks, posterior, likelihood and objective.
     """
-    likelihood, kind = lane.likelihood, program.objective
+    likelihood, vae = lane.likelihood, lane.vae
 
     def mean(values: jax.Array) -> jax.Array:
         return values @ (batch.weight / jnp.sum(batch.weight))
@@ -219,26 +218,25 @@ def loss_fn(
         of_points = jax.vmap(of_point, in_axes=(None, -1, -1), out_axes=-1)
         return of_points(params["likelihood"] | carried, batch.x, heads)
 
-    def weights(carried: Values) -> jax.Array:
+    def shares(carried: Values) -> jax.Array:
         log_prob = log_probs(likelihood.log_prob, carried, draws.heads)
-        return jax.lax.stop_gradient(objectives.weights(draws, log_prob, batch.beta, kind))
+        return jax.lax.stop_gradient(lane.objective.shares(draws, log_prob, batch.kl_weight))
 
-    separate = likelihood.decoder_log_prob is not None  # the decoder has a loss of its own
     bound_params = params
-    if separate:
+    if likelihood.separate:  # the decoder has a loss of its own
         bound_params = params | {"decoder": jax.lax.stop_gradient(params["decoder"])}
-    draws = objectives.draw(bound_params, batch.x, batch.eps, program.vae)
+    draws = objective.draw(bound_params, batch.x, batch.eps, vae, lane.posterior)
     residual = jax.lax.stop_gradient(batch.x[:, None] - draws.heads["mean"])
-    moment = jnp.einsum("kb,ikb,jkb->ijb", weights(carried), residual, residual)
-    carried = likelihood.update(carried, mean(moment), batch.share, batch.progress)
+    moment = jnp.einsum("kb,ikb,jkb->ijb", shares(carried), residual, residual)
+    carried = likelihood.update(carried, mean(moment), batch.share, batch.time)
 
     log_prob = log_probs(likelihood.log_prob, carried, draws.heads)
-    terms = jax.tree.map(mean, objectives.terms(draws, log_prob, batch.beta, kind))
+    terms = jax.tree.map(mean, lane.objective.terms(draws, log_prob, batch.kl_weight))
     loss = terms.loss
-    if separate:
-        heads = program.vae.decode(params, jax.lax.stop_gradient(draws.z))
+    if likelihood.separate:
+        heads = vae.decode(params, jax.lax.stop_gradient(draws.z))
         own = log_probs(likelihood.decoder_log_prob, carried, heads)
-        loss = loss - mean(jnp.sum(weights(carried) * own, axis=0))
+        loss = loss - mean(jnp.sum(shares(carried) * own, axis=0))
     return loss, (terms, carried)
 
 
@@ -246,29 +244,26 @@ def train_step(
     carry: tuple[networks.Params, optax.OptState, Values],
     batch: Batch,
     lane: Lane,
-    program: Program,
 ) -> tuple[tuple[networks.Params, optax.OptState, Values], dict[str, jax.Array]]:
     """Returns params, opt_state and carried values after a step of Adam, and its metrics."""
     params, opt_state, carried = carry
     (_, (terms, carried)), grads = jax.value_and_grad(loss_fn, has_aux=True)(
-        params, carried, batch, lane, program
+        params, carried, batch, lane
     )
     updates, opt_state = _ADAM.update(grads, opt_state, params)
-    # Decoupled from Adam's scaling (Loshchilov & Hutter 2019): a pull towards 0 at the same rate.
-    updates["decoder"] = jax.tree.map(
-        lambda u, p: u + lane.decoder_weight_decay * p, updates["decoder"], params["decoder"]
+    # Decoupled from Adam's scaling: a pull towards 0 at the same rate.
+    updates["decoder"] = _decayed(
+        updates["decoder"], params["decoder"], lane.optimizer.decoder_weight_decay
     )
-    for head in program.vae.decoder.heads[1:]:
-        updates["decoder"][head] = jax.tree.map(
-            lambda u, p: u + lane.variance_weight_decay * p,
-            updates["decoder"][head],
-            params["decoder"][head],
+    for head, decay in lane.likelihood.weight_decay_of_heads.items():
+        updates["decoder"][head] = _decayed(
+            updates["decoder"][head], params["decoder"][head], decay
         )
-    factor = schedule(batch.progress, batch.epoch, lane, program.schedule)
+    factor = lane.optimizer.schedule(batch.time)
     rates = {
-        "encoder": lane.encoder_learning_rate,
-        "decoder": lane.decoder_learning_rate,
-        "likelihood": lane.likelihood_learning_rate,
+        "encoder": lane.optimizer.encoder_learning_rate,
+        "decoder": lane.optimizer.decoder_learning_rate,
+        "likelihood": lane.likelihood.learning_rate,
     }
     updates = {
         name: jax.tree.map(lambda u, rate=rates[name]: -factor * rate * u, updates[name])
@@ -278,11 +273,13 @@ def train_step(
     return (optax.apply_updates(params, updates), opt_state, carried), metrics
 
 
-def train_epoch(
-    state: State, inputs: Batch, lane: Lane, program: Program
-) -> tuple[State, dict[str, jax.Array]]:
+def _decayed(updates: Any, params: Any, decay: ArrayLike) -> Any:
+    return jax.tree.map(lambda u, p: u + decay * p, updates, params)
+
+
+def train_epoch(state: State, inputs: Batch, lane: Lane) -> tuple[State, dict[str, jax.Array]]:
     """Returns the state after one pass over the points, and the epoch's mean loss and terms."""
-    step = functools.partial(train_step, lane=lane, program=program)
+    step = functools.partial(train_step, lane=lane)
     carry = (state.params, state.opt_state, state.carried)
     (params, opt_state, carried), metrics = jax.lax.scan(step, carry, inputs, unroll=2)
     state = dataclasses.replace(
@@ -296,7 +293,7 @@ def train_epoch(
 
 
 def train_chunk(
-    state: State, data: Data, lane: Lane, num_epochs: jax.Array, program: Program
+    state: State, data: Data, lane: Lane, num_epochs: jax.Array
 ) -> tuple[State, dict[str, jax.Array]]:
     """Returns the state after `num_epochs` epochs and the mean of their metrics.
 
@@ -304,20 +301,18 @@ def train_chunk(
     does not compile again. Where a number on the way is not finite the state comes back as it was,
     and so it will from every further call.
     """
-    drawn = program.num_points * program.num_samples * program.vae.encoder.latent_dim
+    drawn = lane.data.num_points * lane.objective.num_samples * lane.model.latent_dim
     size = max(1, _DRAWN_AT_ONCE // drawn)
 
     def block(i, carry):
         """Trains for up to `size` epochs, whose inputs are drawn at once: many calls cost more."""
         epochs = carry[0].epoch + jnp.arange(size)
-        inputs = jax.vmap(functools.partial(batches, program=program), (0, None, None, None))(
-            epochs, state.key, data, lane
-        )
+        inputs = jax.vmap(batches, (0, None, None, None))(epochs, state.key, data, lane)
 
         def body(j, carry):
             state, total = carry
             own = jax.tree.map(lambda leaf: leaf[j], inputs)
-            state, metrics = train_epoch(state, own, lane, program)
+            state, metrics = train_epoch(state, own, lane)
             return state, jax.tree.map(jnp.add, total, metrics)
 
         return jax.lax.fori_loop(0, jnp.minimum(size, num_epochs - i * size), body, carry)
@@ -335,9 +330,7 @@ def _finite(tree: Any) -> jax.Array:
     return jnp.all(jnp.asarray([jnp.all(jnp.isfinite(leaf)) for leaf in leaves]))
 
 
-def first_failure(
-    state: State, data: Data, lane: Lane, program: Program
-) -> tuple[jax.Array, jax.Array]:
+def first_failure(state: State, data: Data, lane: Lane) -> tuple[jax.Array, jax.Array]:
     """Returns the first step with a number not finite, and the place in TERMS of what it was.
 
     The step is counted from the start of the training, from 1 on; the state must be the one from
@@ -345,15 +338,15 @@ def first_failure(
     """
 
     def step(carry, batch):
-        carry, metrics = train_step(carry, batch, lane, program)
+        carry, metrics = train_step(carry, batch, lane)
         params, opt_state, carried = carry
         parts = {"sigma": carried, "gradient": opt_state, "params": params} | metrics
         return carry, jnp.stack([~_finite(parts[term]) for term in TERMS])
 
     carry = (state.params, state.opt_state, state.carried)
     _, broken = jax.lax.scan(
-        step, carry, batches(state.epoch, state.key, data, lane, program)
+        step, carry, batches(state.epoch, state.key, data, lane)
     )  # [steps, terms]
     first = jnp.argmax(broken)  # of the flattened array: steps before terms
-    before = state.epoch * program.steps_per_epoch
+    before = state.epoch * lane.steps_per_epoch
     return before + first // len(TERMS) + 1, first % len(TERMS)

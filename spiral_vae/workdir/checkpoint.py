@@ -15,8 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from spiral_vae.workdir import checksums
-from spiral_vae.workdir import files as results
+from spiral_vae.workdir import checksums, files
 from spiral_vae.workdir.life import WorkdirError
 
 _ARRAYS = "arrays.npz"
@@ -37,10 +36,10 @@ class Checkpoints:
           WorkdirError: they can't be written; the ones before are still there.
         """
         path = self._cell(cell) / _name(epoch)
-        partial = results.partial(path)
+        partial = files.partial(path)
         try:
             shutil.rmtree(partial, ignore_errors=True)
-            results.write_npz(partial / _ARRAYS, arrays)
+            files.write_npz(partial / _ARRAYS, arrays)
             checksums.write(partial, {_ARRAYS: checksums.of(partial / _ARRAYS)})
             shutil.rmtree(path, ignore_errors=True)  # one that can't be used is in the way
             partial.rename(path)

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from spiral_vae.workdir import files as results
+from spiral_vae.workdir import files
 
 NAME = "SHA256SUMS"
 
@@ -20,7 +20,7 @@ def of(content: bytes | Path) -> str:
 def write(folder: Path, sums: Mapping[str, str]) -> None:
     """Writes the sums of a folder, by file name."""
     lines = [f"{digest}  {name}\n" for name, digest in sorted(sums.items())]
-    results.write_text(folder / NAME, "".join(lines))
+    files.write_text(folder / NAME, "".join(lines))
 
 
 def read(folder: Path) -> dict[str, str]:

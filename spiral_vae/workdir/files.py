@@ -12,25 +12,13 @@ SHA256SUMS        of all but the checkpoints, which have their own
 
 import contextlib
 import csv
-import datetime
-import importlib.metadata
 import io
-import json
 import os
-import platform
-import shutil
-import subprocess
-import sys
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
-
-PACKAGES = ("spiral_vae", "jax", "jaxlib", "flax", "optax", "numpy", "scipy", "matplotlib")
-TENSORBOARD_LANES = 8  # the first ones; a sweep of hundreds would take longer to write than to run
 
 
 def write_text(path: Path, text: str) -> None:
@@ -127,79 +115,3 @@ def nested_params(flat: Mapping[str, np.ndarray]) -> dict[str, Any]:
             node = node.setdefault(parent, {})
         node[last] = value
     return params
-
-
-def write_environment(path: Path) -> list[str]:
-    """Writes what a run runs on; adds it to what is there where the run began earlier.
-
-    Returns:
-      What differs from where the run began: packages with other versions, 'the code'.
-    """
-    versions = {}
-    for package in PACKAGES:
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            versions[package] = importlib.metadata.version(package)
-    environment = {
-        "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "command": sys.argv,
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "versions": versions,
-        "devices": [
-            f"{device.platform}:{device.id} {device.device_kind}" for device in jax.devices()
-        ],
-        "git_commit": _git_commit(),
-    }
-    first = environment
-    with contextlib.suppress(OSError, ValueError):
-        first = json.loads(path.read_text())
-        first.setdefault("resumed", []).append(environment)
-    write_text(path, json.dumps(first, indent=2) + "\n")
-    other_code = first["git_commit"] != environment["git_commit"]
-    return [name for name in PACKAGES if versions.get(name) != first["versions"].get(name)] + [
-        "the code"
-    ] * other_code
-
-
-def _git_commit() -> str | None:
-    """Returns the commit of this code, marked when files differ from it; None outside of git."""
-    try:
-        described = subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--abbrev=40"],
-            cwd=Path(__file__).parent,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return described.stdout.strip()
-
-
-def write_tensorboard(
-    folder: Path, epoch: np.ndarray, metrics: Mapping[str, np.ndarray], lanes: Sequence[int]
-) -> None:
-    """Writes event files that `tensorboard --logdir` shows, if tensorboardX is installed.
-
-    Args:
-      folder: gets a subfolder for each of the first lanes.
-      epoch: [rows].
-      metrics: [lanes, rows] each.
-      lanes: their numbers.
-    """
-    try:  # not SummaryWriter: its thread and exit handler would tell of a full disk once more
-        from tensorboardX import summary
-        from tensorboardX.event_file_writer import EventsWriter
-        from tensorboardX.proto.event_pb2 import Event
-    except ImportError:
-        return
-    shutil.rmtree(folder, ignore_errors=True)  # it appends, and a resumed run writes all again
-    for row, lane in enumerate(lanes[:TENSORBOARD_LANES]):
-        place = folder / f"lane_{lane:04d}"
-        place.mkdir(parents=True)
-        writer = EventsWriter(str(place / "events"))
-        for name, values in metrics.items():
-            for i in np.flatnonzero(np.isfinite(values[row])):
-                value = summary.scalar(name, float(values[row, i]))
-                writer.write_event(Event(wall_time=time.time(), step=int(epoch[i]), summary=value))
-        writer.close()

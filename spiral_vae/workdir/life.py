@@ -6,15 +6,14 @@ is finished. Checkpoints have sums of their own.
 
 import contextlib
 import datetime
-import fcntl
 import os
 import shutil
 import socket
 from collections.abc import Iterator
 from pathlib import Path
 
-from spiral_vae.workdir import checksums
-from spiral_vae.workdir import files as results
+from spiral_vae import machine
+from spiral_vae.workdir import checksums, files
 
 CONFIG = "config.json"
 CHECKPOINTS = "checkpoints"
@@ -59,7 +58,7 @@ def opened(workdir: str | None, *, resume: bool) -> Iterator[Path]:
             )
         path.mkdir(parents=True, exist_ok=True)
         with _locked(path):
-            for partial in path.rglob(results.partial(Path("*")).name):  # of a run that was killed
+            for partial in path.rglob(files.partial(Path("*")).name):  # of a run that was killed
                 shutil.rmtree(partial) if partial.is_dir() else partial.unlink()
             yield path
     except OSError as error:
@@ -70,14 +69,14 @@ def opened(workdir: str | None, *, resume: bool) -> Iterator[Path]:
 def begin(path: Path, config: str) -> None:
     """Writes the config of a run, before all else."""
     checksums.write(path, {CONFIG: checksums.of(config.encode())})
-    results.write_text(path / CONFIG, config)
+    files.write_text(path / CONFIG, config)
 
 
 def finish(path: Path) -> None:
     """Marks a run as finished: all that it wrote gets its sum."""
-    files = [p.relative_to(path) for p in path.rglob("*") if p.is_file()]
+    found = [p.relative_to(path) for p in path.rglob("*") if p.is_file()]
     own = (_LOCK, checksums.NAME, CHECKPOINTS)  # with sums of their own, or without
-    names = [str(file) for file in files if file.parts[0] not in own]
+    names = [str(file) for file in found if file.parts[0] not in own]
     checksums.write(path, {name: checksums.of(path / name) for name in names})
 
 
@@ -108,13 +107,11 @@ def verify(path: Path, *names: str) -> None:
 def _locked(path: Path) -> Iterator[None]:
     """Holds the lock of a workdir. A process that dies, however it dies, gives it back."""
     with open(path / _LOCK, "a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not machine.lock(file):
             file.seek(0)
             raise WorkdirError(
                 f"--workdir: {path} is in use by {file.read().strip() or 'another process'}"
-            ) from None
+            )
         file.truncate(0)
         file.write(f"process {os.getpid()} on {socket.gethostname()}")
         file.flush()
@@ -123,8 +120,8 @@ def _locked(path: Path) -> Iterator[None]:
 
 def _others(path: Path) -> list[str]:
     """Returns what a folder holds besides what a run leaves that was killed as it began."""
-    own = {_LOCK, checksums.NAME, results.partial(path / CONFIG).name}
-    own.add(results.partial(path / checksums.NAME).name)
+    own = {_LOCK, checksums.NAME, files.partial(path / CONFIG).name}
+    own.add(files.partial(path / checksums.NAME).name)
     return sorted(p.name for p in path.iterdir() if p.name not in own) if path.exists() else []
 
 

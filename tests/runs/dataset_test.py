@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from spiral_vae.runs import dataset
-from spiral_vae.workdir import files as results
+from spiral_vae.workdir import files
 from spiral_vae.workdir import life as workdir
 
 xarray = pytest.importorskip("xarray")
@@ -61,11 +61,11 @@ def test_the_written_file_is_the_same(loaded, whole_run):
 def _workdir(path, rows):
     """A workdir of lanes with known numbers: the loss of lane n is n."""
     (path / "metrics").mkdir()
-    results.write_csv(path / "summary.csv", rows)
+    files.write_csv(path / "summary.csv", rows)
     column = np.arange(float(len(rows)))[:, None]
     for name in ("training", "probes"):
         arrays = {"epoch": np.asarray([10, 20]), "loss": np.repeat(column, 2, axis=1)}
-        results.write_npz(path / "metrics" / f"{name}.npz", arrays)
+        files.write_npz(path / "metrics" / f"{name}.npz", arrays)
     workdir.begin(path, "{}")
     workdir.finish(path)
     return path

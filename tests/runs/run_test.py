@@ -8,7 +8,7 @@ import pytest
 
 from spiral_vae.training import cells
 from spiral_vae.present import figures
-from spiral_vae.workdir import files as results
+from spiral_vae.workdir import files
 from spiral_vae.runs import run
 from spiral_vae.config import lanes as sweep
 from spiral_vae.runs import load as trained
@@ -333,7 +333,7 @@ def test_a_damaged_config_is_refused(tmp_path, monkeypatch):
 def test_a_disk_that_is_full_is_an_error_of_the_workdir(tmp_path, monkeypatch, name, told):
     """Be it full when a result is written or a checkpoint; with space the run goes on."""
     monkeypatch.setattr(run, "_draw", lambda *args: None)
-    write = results.write_npz
+    write = files.write_npz
 
     def full(path, arrays):
         if path.name == name:

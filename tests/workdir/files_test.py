@@ -8,12 +8,12 @@ import os
 import numpy as np
 import pytest
 
-from spiral_vae.workdir import files as results
+from spiral_vae.workdir import files
 
 WRITERS = [
-    (results.write_text, "text.txt", "new"),
-    (results.write_npz, "arrays.npz", {"a": np.arange(3)}),
-    (results.write_csv, "table.csv", [{"lane": 0}]),
+    (files.write_text, "text.txt", "new"),
+    (files.write_npz, "arrays.npz", {"a": np.arange(3)}),
+    (files.write_csv, "table.csv", [{"lane": 0}]),
 ]
 
 
@@ -39,7 +39,7 @@ def test_a_failure_while_writing_leaves_nothing(tmp_path):
             raise ValueError("no array")
 
     with pytest.raises(ValueError, match="no array"):
-        results.write_npz(tmp_path / "a.npz", {"good": np.zeros(2), "bad": Broken()})
+        files.write_npz(tmp_path / "a.npz", {"good": np.zeros(2), "bad": Broken()})
     assert not any(tmp_path.iterdir())
 
 
@@ -56,7 +56,7 @@ def test_arrays_come_back_as_they_were(tmp_path):
         "encoder/hidden_0/kernel": np.linspace(0, 1, 6, dtype=np.float32).reshape(1, 2, 3),
         "epoch": np.asarray([10, 20]),
     }
-    results.write_npz(tmp_path / "a.npz", arrays)
+    files.write_npz(tmp_path / "a.npz", arrays)
     with np.load(tmp_path / "a.npz") as found:
         assert set(found) == set(arrays)
         for name, value in arrays.items():
@@ -71,7 +71,7 @@ NESTED = {
 
 
 def test_params_have_one_name_a_leaf():
-    flat = results.flat_params(NESTED)
+    flat = files.flat_params(NESTED)
     assert {name: value.sum() for name, value in flat.items()} == {
         "encoder/hidden_0/kernel": 6,
         "encoder/hidden_0/bias": 0,
@@ -80,10 +80,10 @@ def test_params_have_one_name_a_leaf():
 
 
 def test_nested_params_undoes_flat_params():
-    again = results.nested_params(results.flat_params(NESTED))
+    again = files.nested_params(files.flat_params(NESTED))
     assert str(again) == str(NESTED)  # nesting, order and values
-    flat = results.flat_params(NESTED)
-    assert str(results.flat_params(results.nested_params(flat))) == str(flat)
+    flat = files.flat_params(NESTED)
+    assert str(files.flat_params(files.nested_params(flat))) == str(flat)
 
 
 @pytest.mark.parametrize(
@@ -105,13 +105,13 @@ def test_nested_params_undoes_flat_params():
     ],
 )
 def test_cells_of_the_table(tmp_path, value, cell):
-    results.write_csv(tmp_path / "a.csv", [{"lane": 7, "name": value}])
+    files.write_csv(tmp_path / "a.csv", [{"lane": 7, "name": value}])
     assert (tmp_path / "a.csv").read_text() == f"lane,name\n7,{cell}\n"
 
 
 def test_a_row_without_a_column_has_an_empty_cell(tmp_path):
     rows = [{"lane": 0, "status": "failed"}, {"lane": 1, "status": "ok", "nll": 1.5}, {"lane": 2}]
-    results.write_csv(tmp_path / "a.csv", rows)
+    files.write_csv(tmp_path / "a.csv", rows)
     with open(tmp_path / "a.csv", newline="") as file:
         found = list(csv.reader(file))
     assert found == [
@@ -135,8 +135,8 @@ def test_a_row_without_a_column_has_an_empty_cell(tmp_path):
     ],
 )
 def test_a_table_comes_back_with_its_values_and_types(tmp_path, column):
-    results.write_csv(tmp_path / "a.csv", [{"lane": i, "x": x} for i, x in enumerate(column)])
-    found = results.read_csv(tmp_path / "a.csv")
+    files.write_csv(tmp_path / "a.csv", [{"lane": i, "x": x} for i, x in enumerate(column)])
+    found = files.read_csv(tmp_path / "a.csv")
     assert list(found) == ["lane", "x"]
     assert found["lane"] == [0, 1, 2] and type(found["lane"][0]) is int
     np.testing.assert_array_equal(found["x"], column)
@@ -146,21 +146,21 @@ def test_a_table_comes_back_with_its_values_and_types(tmp_path, column):
 def test_an_empty_cell_is_nan_among_booleans(tmp_path):
     """A lane that failed must not turn the others' False into a word, which is true."""
     rows = [{"lane": 0}, {"lane": 1, "recovered": False}, {"lane": 2, "recovered": True}]
-    results.write_csv(tmp_path / "a.csv", rows)
-    missing, *found = results.read_csv(tmp_path / "a.csv")["recovered"]
+    files.write_csv(tmp_path / "a.csv", rows)
+    missing, *found = files.read_csv(tmp_path / "a.csv")["recovered"]
     assert np.isnan(missing) and found == [False, True] and type(found[0]) is bool
 
 
 def test_an_empty_cell_is_nan_in_a_column_of_numbers(tmp_path):
-    results.write_csv(tmp_path / "a.csv", [{"lane": 0}, {"lane": 1, "nll": 1.5}, {"lane": 2}])
+    files.write_csv(tmp_path / "a.csv", [{"lane": 0}, {"lane": 1, "nll": 1.5}, {"lane": 2}])
     np.testing.assert_array_equal(
-        results.read_csv(tmp_path / "a.csv")["nll"], [np.nan, 1.5, np.nan]
+        files.read_csv(tmp_path / "a.csv")["nll"], [np.nan, 1.5, np.nan]
     )
 
 
 def test_the_environment_holds_what_a_repetition_needs(tmp_path, monkeypatch):
     monkeypatch.setattr("sys.argv", ["main.py", "--config.seed=3"])
-    results.write_environment(tmp_path / "environment.json")
+    environment.write(tmp_path / "environment.json")
     found = json.loads((tmp_path / "environment.json").read_text())
     assert found["command"] == ["main.py", "--config.seed=3"]
     assert found["versions"]["numpy"] == np.__version__
@@ -172,10 +172,10 @@ def test_the_environment_of_a_run_that_goes_on_is_added_and_compared(tmp_path, m
     path = tmp_path / "environment.json"
     commit = ["abc"]
     monkeypatch.setattr(results, "_git_commit", lambda: commit[0])
-    assert results.write_environment(path) == []
+    assert environment.write(path) == []
     first = json.loads(path.read_text())
     assert "resumed" not in first
-    assert results.write_environment(path) == []  # nothing changed
+    assert environment.write(path) == []  # nothing changed
     commit[0] = "abc-dirty"
     version = results.importlib.metadata.version
     monkeypatch.setattr(
@@ -183,7 +183,7 @@ def test_the_environment_of_a_run_that_goes_on_is_added_and_compared(tmp_path, m
         "version",
         lambda name: "0.0.1" if name == "optax" else version(name),
     )
-    assert results.write_environment(path) == ["optax", "the code"]
+    assert environment.write(path) == ["optax", "the code"]
     found = json.loads(path.read_text())
     resumed = found.pop("resumed")
     assert found == first
@@ -193,7 +193,7 @@ def test_the_environment_of_a_run_that_goes_on_is_added_and_compared(tmp_path, m
 
 def test_an_environment_that_is_damaged_is_written_again(tmp_path):
     (tmp_path / "environment.json").write_text("{")
-    assert results.write_environment(tmp_path / "environment.json") == []
+    assert environment.write(tmp_path / "environment.json") == []
     assert "versions" in json.loads((tmp_path / "environment.json").read_text())
 
 
@@ -212,7 +212,7 @@ def test_tensorboard_files_are_written_anew(tmp_path):
     """A run that goes on writes all of its curves again."""
     pytest.importorskip("tensorboardX")
     for _ in range(2):
-        results.write_tensorboard(tmp_path, np.asarray([10]), {"loss": np.ones((1, 1))}, [0])
+        tensorboard.write(tmp_path, np.asarray([10]), {"loss": np.ones((1, 1))}, [0])
     assert len(list((tmp_path / "lane_0000").iterdir())) == 1
 
 
@@ -221,7 +221,7 @@ def test_tensorboard_gets_the_first_lanes_and_no_nan(tmp_path):
     loss = np.ones((10, 3))
     loss[1, 1:] = np.nan
     lanes = list(range(5, 15))
-    results.write_tensorboard(tmp_path, np.asarray([10, 20, 30]), {"loss": loss}, lanes)
+    tensorboard.write(tmp_path, np.asarray([10, 20, 30]), {"loss": loss}, lanes)
     wanted = [f"lane_{lane:04d}" for lane in range(5, 5 + results.TENSORBOARD_LANES)]
     assert sorted(path.name for path in tmp_path.iterdir()) == wanted
     counts = [next((tmp_path / name).iterdir()).read_bytes().count(b"loss") for name in wanted]

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from spiral_vae.workdir import checksums
-from spiral_vae.workdir import files as results
+from spiral_vae.workdir import files
 from spiral_vae.workdir import life as workdir
 from spiral_vae.workdir.life import WorkdirError
 
@@ -39,7 +39,7 @@ def begun(tmp_path):
 def finished(begun):
     """A finished run, with a checkpoint."""
     for name in ("summary.csv", "params.npz", "metrics/training.npz", "checkpoints/cell/tree"):
-        results.write_text(begun / name, f"content of {name}")
+        files.write_text(begun / name, f"content of {name}")
     workdir.finish(begun)
     return begun
 
@@ -84,8 +84,8 @@ def test_a_new_or_empty_folder_is_taken(tmp_path, name, resume):
     ],
 )
 def test_other_workdirs_are_refused_and_left_alone(tmp_path, name, words, resume):
-    results.write_text(tmp_path / "full" / "a", "kept")
-    results.write_text(tmp_path / "old" / "config.json", CONFIG)  # of a version without sums
+    files.write_text(tmp_path / "full" / "a", "kept")
+    files.write_text(tmp_path / "old" / "config.json", CONFIG)  # of a version without sums
     (tmp_path / "file").write_text("kept")
     before = _files(tmp_path)
     with pytest.raises(WorkdirError) as caught:
@@ -137,9 +137,9 @@ def test_what_a_killed_run_left_half_written_is_removed(begun):
     (begun / "metrics").mkdir()
     (begun / "metrics" / ".training.npz.partial").write_text("half")
     half = begun / "checkpoints" / "group_0" / "cell_00000" / ".epoch_0000000010.partial"
-    results.write_text(half / "tree" / "file", "half")
+    files.write_text(half / "tree" / "file", "half")
     (half / ".SHA256SUMS.partial").write_text("half")
-    results.write_text(begun / "mine.partial", "whole")
+    files.write_text(begun / "mine.partial", "whole")
     _open(begun, resume=True)
     assert _files(begun) == {".lock", "config.json", "SHA256SUMS", "mine.partial"}
 
@@ -182,7 +182,7 @@ def test_a_holder_that_is_killed_gives_the_workdir_back(begun):
 def test_a_run_is_finished_when_all_results_have_their_sums(begun):
     assert workdir.has_begun(begun) and not workdir.is_finished(begun)
     for name in ("summary.csv", "params.npz"):
-        results.write_text(begun / name, "content")
+        files.write_text(begun / name, "content")
         assert not workdir.is_finished(begun)
     workdir.finish(begun)
     assert workdir.is_finished(begun)

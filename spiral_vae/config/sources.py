@@ -1,0 +1,101 @@
+"""Where a config comes from: a name of the package, or a file of the user's."""
+
+import hashlib
+import importlib
+import importlib.util
+import os
+import re
+import sys
+import traceback
+from pathlib import Path
+from types import ModuleType
+
+from ml_collections import ConfigDict
+
+from spiral_vae import configs
+from spiral_vae.config.values import ConfigError, complete
+from spiral_vae.fields import FieldError
+
+_PACKAGED = Path(configs.__path__[0]).resolve()
+
+
+def load(source: str) -> ConfigDict:
+    """Returns the config of 'FILE', 'NAME' of the package, or either with ':ARGUMENT'.
+
+    It has all fields of all kinds, those that the file itself defines among them.
+
+    Raises:
+      ConfigError: there is no such file, or no config in it.
+    """
+    name, *argument = source.split(":", 1)
+    path = _found(name)
+    module = load_file(path)
+    get_config = getattr(module, "get_config", None)
+    try:
+        config = get_config(*argument) if get_config else None
+        if isinstance(config, ConfigDict):
+            complete(config)
+            return config
+    except (Exception, SystemExit) as error:  # the file is the user's and may do anything
+        raise _told(path, error) from error
+    raise ConfigError(f"--config: {path} must define get_config() that returns a ConfigDict")
+
+
+def _found(name: str) -> Path:
+    """Returns the file of a config by its path or, of the package, by its name."""
+    if not name:
+        raise ConfigError("--config: found '', must be a file or one of the names " + _names())
+    if os.path.isfile(name):  # unlike Path.is_file it takes names that no file can have
+        return Path(name)
+    if match := re.fullmatch(r"(?:configs/)?(\w+?)(?:\.py)?", name):
+        if (path := _PACKAGED / f"{match[1]}.py").is_file():
+            return path
+    raise ConfigError(f"--config: there is no file {name!r}; of the package there are {_names()}")
+
+
+def _names() -> str:
+    found = sorted(path.stem for path in _PACKAGED.glob("*.py") if path.stem != "__init__")
+    return ", ".join(found)
+
+
+def load_file(path: Path) -> ModuleType:
+    """Returns a file as a module, and so registers its kinds; once for each of its contents.
+
+    Raises:
+      ConfigError: it can't be run.
+    """
+    try:
+        full = path.resolve()
+        if full.parent == _PACKAGED:
+            return importlib.import_module(f"{configs.__name__}.{full.stem}")
+        digest = hashlib.sha256(str(full).encode() + full.read_bytes()).hexdigest()[:16]
+        name = f"{full.stem}_{digest}"
+        if name in sys.modules:
+            return sys.modules[name]
+        spec = importlib.util.spec_from_file_location(name, full)
+        if spec is None or spec.loader is None:
+            raise ConfigError(f"--config: {path} is no Python file")
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[name] = module  # dataclasses look their module up
+        try:
+            spec.loader.exec_module(module)
+        except BaseException:
+            del sys.modules[name]
+            raise
+        return module
+    except ConfigError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise _told(path, error) from error
+
+
+def _told(path: Path, error: BaseException) -> ConfigError:
+    """Returns the sentence for an error in a config file."""
+    names = (str(path), str(path.resolve()))
+    frames = traceback.extract_tb(error.__traceback__)
+    lines = [frame.lineno for frame in frames if frame.filename in names]
+    where = f"{path}, line {lines[-1]}" if lines else str(path)
+    known = isinstance(error, ConfigError | FieldError)
+    return ConfigError(
+        f"--config: {where}: " + f"{type(error).__name__}: " * (not known) + f"{error}"
+    )

@@ -1,0 +1,198 @@
+"""The metrics, declared once: evaluation, tables, figures and docs read what is said here."""
+
+import dataclasses
+
+AXES = ("x", "y", "z")  # names of data dimensions, where there are no more than these
+
+
+def axes_of(dim: int) -> tuple[str, ...]:
+    """Returns the names of data dimensions; none where there are too many for names."""
+    return AXES[:dim] if dim <= len(AXES) else ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Metric:
+    """A number that is known of a trained model; a column of summary.csv."""
+
+    name: str
+    meaning: str
+    unit: str = "nats per point"
+    label: str = ""  # in figures, in matplotlib's mathematics; empty: the name
+    heading: str = ""  # in tables of text; empty: the name
+    form: str = "{:.4f}"  # of a number in such tables
+    log: bool = False  # whether its natural scale is logarithmic
+    needs: tuple[str, ...] = ()  # of 'truth' (a known curve), 't', 'one latent', 'plane'
+
+    @property
+    def axis(self) -> str:
+        """The label of an axis."""
+        name = self.label or self.name
+        return f"{name}, {self.unit}" if self.unit else name
+
+
+_TRUTH = ("truth",)
+_ONE = ("one latent",)
+
+_ALL = (
+    Metric("elbo", "the bound at beta = 1, mean over the training points", label="ELBO"),
+    Metric("reconstruction", "its first term's negative", label=r"$-\mathrm{E}_q \log p(x|z)$"),
+    Metric(
+        "kl_to_prior",
+        "its second term",
+        label=r"$\mathrm{KL}(q(z|x)\,\|\,p(z))$",
+        heading="kl",
+        form="{:.3f}",
+    ),
+    Metric("nll", r"-E log p under p\*", label="nll", needs=_TRUTH),
+    Metric("nll_error", "what halving the nodes changes in it", log=True, needs=_TRUTH),
+    Metric(
+        "kl_to_truth",
+        r"KL(p\*\|\|p), the distance of the learned density from the true one",
+        label=r"$\mathrm{KL}(p^*\|\,p)$",
+        heading="kl to truth",
+        log=True,
+        needs=_TRUTH,
+    ),
+    Metric("kl_to_truth_error", "what halving the nodes changes in it", log=True, needs=_TRUTH),
+    Metric(
+        "kl_from_truth",
+        r"KL(p\|\|p\*); empty for a sigma too small for a grid and for a Student-t",
+        label=r"$\mathrm{KL}(p\,\|\,p^*)$",
+        log=True,
+        needs=_TRUTH,
+    ),
+    Metric(
+        "recovered_fraction",
+        "1 - kl_to_truth over that of the best collapsed model",
+        unit="",
+        needs=_TRUTH,
+    ),
+    Metric("train_log_evidence", "mean log p of the training points"),
+    Metric("overfit_gap", "by how much it exceeds that of new points", needs=_TRUTH),
+    Metric(
+        "inference_gap",
+        "log p - ELBO, mean over the training points",
+        label=r"$\log p(x) - $ELBO",
+        heading="gap",
+    ),
+    Metric(
+        "approximation_gap",
+        "its part that the best Gaussian leaves, over 24 points along the curve",
+        needs=_ONE,
+    ),
+    Metric(
+        "amortisation_gap",
+        "what the encoder loses against the best Gaussian, over the same points",
+        needs=_ONE,
+    ),
+    Metric("information", "I_q(x; z)", label=r"$I_q(x; z)$", needs=_ONE),
+    Metric(
+        "aggregate_kl",
+        r"KL(q(z)\|\|p(z)); with the information it adds up to kl_to_prior",
+        label=r"$\mathrm{KL}(q(z)\,\|\,p(z))$",
+        needs=_ONE,
+    ),
+    Metric("sigma", "the decoder's noise: root mean square over z and dimensions", unit="of x"),
+    *(
+        Metric(f"sigma_{axis}", f"the same of the dimension {axis} alone", unit="of x")
+        for axis in AXES
+    ),
+    Metric("noise_correlation", "of the two dimensions of the noise", unit="", needs=("plane",)),
+    Metric(
+        "sigma_ratio",
+        "sigma over that of the truth",
+        unit="",
+        label=r"$\sigma$ / true $\sigma$",
+        log=True,
+        needs=_TRUTH,
+    ),
+    *(
+        Metric(
+            f"sigma_{axis}_ratio",
+            f"the same of the dimension {axis} alone",
+            unit="",
+            label=rf"$\sigma_{axis}$ / true $\sigma_{axis}$",
+            log=True,
+            needs=_TRUTH,
+        )
+        for axis in AXES
+    ),
+    Metric(
+        "sigma_log_ratio_rms",
+        "ln(sigma_i / true sigma_i) along the true curve: root mean square",
+        unit="",
+        needs=_TRUTH,
+    ),
+    Metric("sigma_log_ratio_max", "the same: largest", unit="", needs=_TRUTH),
+    Metric(
+        "residual_ratio",
+        r"E\|\|x - m(z)\|\|^2 / D under q, in units of the decoder's noise",
+        unit="",
+    ),
+    Metric(
+        "spearman",
+        "rank correlation of t and the mean of q(z|x); its sign means nothing",
+        unit="",
+        label=r"Spearman's $\rho$",
+        form="{:+.4f}",
+        needs=("t",),
+    ),
+    Metric("map_error", "RMS distance of Phi(mean) from F(t)", unit="", needs=(*_TRUTH, *_ONE)),
+    Metric(
+        "truth_to_curve",
+        "RMS distance of the true curve to the decoder's",
+        "noise sigmas",
+        needs=_TRUTH,
+    ),
+    Metric(
+        "curve_to_truth",
+        "RMS distance of the decoder's curve to the true one",
+        "noise sigmas",
+        needs=_TRUTH,
+    ),
+    Metric(
+        "hausdorff_99", "the larger of the 99 % quantiles of both", "noise sigmas", needs=_TRUTH
+    ),
+    Metric(
+        "reconstruction_to_truth",
+        "RMS distance of the training points' reconstructions to the true curve",
+        "noise sigmas",
+        needs=_TRUTH,
+    ),
+    Metric("active_units", "latents whose mean varies by more than 0.01; 0: collapse", unit=""),
+    Metric("max_scale_deviation", "largest |s - 1| of q's scale; 0: collapse", unit=""),
+    Metric(
+        "order_parameter",
+        r"sup_z \|\|m(z) - E x\|\|^2 / tr Cov(x); 0: collapse",
+        unit="",
+        needs=_TRUTH,
+    ),
+    Metric(
+        "sbc_ks",
+        "Kolmogorov-Smirnov distance of simulation-based calibration, of 2 000 draws",
+        unit="",
+        needs=_ONE,
+    ),
+    Metric("coverage_50", "share of draws in q's central 50 % interval", unit="", needs=_ONE),
+    Metric("coverage_90", "share of draws in q's central 90 % interval", unit="", needs=_ONE),
+    Metric(
+        "overconfident",
+        "whether the information exceeds the truth's by 0.5 nats",
+        unit="",
+        needs=(*_TRUTH, *_ONE),
+    ),
+    Metric("recovered", r"kl_to_truth < 0.06 and \|spearman\| > 0.98", unit="", needs=_TRUTH),
+    Metric("collapsed", "kl_to_prior < 0.01", unit=""),
+)
+
+METRICS = {metric.name: metric for metric in _ALL}
+
+
+def in_order(metrics: dict[str, float]) -> dict[str, float]:
+    """Returns metrics in the order in which they are declared.
+
+    Raises:
+      KeyError: one of them is not declared.
+    """
+    names = list(METRICS)
+    return dict(sorted(metrics.items(), key=lambda item: names.index(METRICS[item[0]].name)))

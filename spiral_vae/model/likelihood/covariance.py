@@ -1,0 +1,139 @@
+"""One covariance for all z: isotropic, diagonal or full, found by any `Estimator`."""
+
+import abc
+import dataclasses
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+from spiral_vae.fields import choice, contract, field, kind, number
+from spiral_vae.maths import ramp
+from spiral_vae.maths.observation import Observation
+from spiral_vae.maths.ramp import Time
+from spiral_vae.model.likelihood.base import Heads, Likelihood, Values
+from spiral_vae.model.likelihood.estimator import ByGradient, Estimator, Rate
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class WarmUp:
+    """A start with one sigma, so that the curve is found before its noise is told apart."""
+
+    of_length: ClassVar[bool] = True
+
+    warmup: ArrayLike = field(0.5, number(0, 1), "fraction of the training with one sigma")
+
+    def free(self, time: Time) -> jax.Array:
+        """Returns whether the start is over."""
+        return ramp.after(time.progress, self.warmup)
+
+
+@contract("covariance_stabiliser", "none", "what keeps the noise from explaining the curve")
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Stabiliser:
+    """What a covariance starts with."""
+
+    def free(self, time: Time) -> jax.Array | None:
+        """Returns whether directions may differ by now; None where they always may."""
+        del time
+        return None
+
+
+@kind("covariance_stabiliser", "none")
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Free(Stabiliser):
+    """A covariance that is free from the start."""
+
+
+@kind("covariance_stabiliser", "warmup")
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class OneSigmaFirst(WarmUp, Stabiliser):
+    """Of the moments the isotropic part alone counts at first."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Covariance(Likelihood):
+    """A Gaussian likelihood whose scale an estimator finds."""
+
+    estimator: ClassVar[Estimator]
+    stabiliser: ClassVar[Stabiliser] = Free()
+
+    @abc.abstractmethod
+    def start(self, dim: int) -> jax.Array:
+        """Returns the scale for a sigma of 1, in the shape that it has."""
+
+    @property
+    def _warmup(self) -> bool:
+        return isinstance(self.stabiliser, WarmUp)
+
+    def init(self, dim: int) -> tuple[Values, Values]:
+        scale = jnp.asarray(self.sigma * self.start(dim), jnp.float32)
+        return self.estimator.init(scale, dim, self._warmup)
+
+    def observation(self, values: Values, heads: Heads) -> Observation:
+        return Observation(mean=heads["mean"], scale=self.estimator.scale(values, self._warmup))
+
+    def update(self, carried: Values, moment: jax.Array, share: jax.Array, time: Time) -> Values:
+        return self.estimator.update(carried, moment, share, self.stabiliser.free(time))
+
+    def end_epoch(self, carried: Values) -> Values:
+        return self.estimator.end_epoch(carried)
+
+
+@kind("likelihood", "closed_form")
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ClosedForm(Covariance):
+    """One sigma, in closed form."""
+
+    estimator: Estimator = choice(
+        "estimator", "full_data", "over what the closed form is taken", without=("learned",)
+    )
+
+    def start(self, dim: int) -> jax.Array:
+        return jnp.ones(())
+
+
+@kind("likelihood", "learned")
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Learned(Rate, Covariance):
+    """One sigma, by gradient."""
+
+    @property
+    def estimator(self) -> Estimator:
+        return ByGradient(learning_rate=self.learning_rate)
+
+    def start(self, dim: int) -> jax.Array:
+        return jnp.ones(())
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Directed(Covariance):
+    """A covariance whose directions differ."""
+
+    estimator: Estimator = choice("estimator", "full_data", "how the covariance is found")
+    stabiliser: Stabiliser = choice(
+        "covariance_stabiliser", "none", "whether it starts with one sigma"
+    )
+
+    @property
+    def learning_rate(self) -> ArrayLike:
+        return self.estimator.learning_rate
+
+
+@kind("likelihood", "per_dimension")
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PerDimension(_Directed):
+    """A sigma for each dimension."""
+
+    def start(self, dim: int) -> jax.Array:
+        return jnp.ones(dim)
+
+
+@kind("likelihood", "full_covariance")
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FullCovariance(_Directed):
+    """A full covariance."""
+
+    def start(self, dim: int) -> jax.Array:
+        return jnp.eye(dim)

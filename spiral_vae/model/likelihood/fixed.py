@@ -1,0 +1,19 @@
+"""Sigma is given."""
+
+import dataclasses
+
+import jax.numpy as jnp
+
+from spiral_vae.fields import kind
+from spiral_vae.maths.observation import Observation
+from spiral_vae.model.likelihood.base import Heads, Likelihood, Values
+
+
+@kind("likelihood", "fixed")
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Fixed(Likelihood):
+    """A given sigma, the same for all dimensions and all z."""
+
+    def observation(self, values: Values, heads: Heads) -> Observation:
+        del values
+        return Observation(mean=heads["mean"], scale=jnp.asarray(self.sigma))

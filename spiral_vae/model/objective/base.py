@@ -1,0 +1,113 @@
+"""The contract of an objective: what training minimises, as named terms of one point.
+
+Everything is in nats. K is the number of samples of z; further axes `...` are of many points and
+come last. The mean over points is taken by the caller.
+"""
+
+import abc
+import dataclasses
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+from spiral_vae.fields import NOT_NEGATIVE, contract, field, integer, number
+from spiral_vae.maths import ramp
+from spiral_vae.maths.ramp import Time
+from spiral_vae.model import networks
+from spiral_vae.model.posterior import Posterior
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Draws:
+    """Samples of q(z|x) and what the decoder makes of them."""
+
+    z: jax.Array  # [L, K, ...]
+    heads: networks.Heads  # of the decoder, [size, K, ...] each
+    log_ratio: jax.Array  # log p(z) - log q(z|x), [K, ...]
+    kl: jax.Array  # KL(q(z|x) || p(z)), [...]
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Terms:
+    """What is known of a point after its draws, [...]."""
+
+    loss: jax.Array  # what training minimises
+    reconstruction: jax.Array  # -E_q log p(x|z), the constants of the likelihood included
+    kl: jax.Array  # KL(q(z|x) || p(z))
+
+    @property
+    def elbo(self) -> jax.Array:
+        return -self.reconstruction - self.kl
+
+
+@contract("objective", "elbo", "the bound that is maximised")
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Objective(abc.ABC):
+    """What training minimises."""
+
+    of_length: ClassVar[bool] = False  # whether the weight depends on the number of epochs
+
+    num_samples: int = field(1, integer(1, 10**5), "samples of z per point and step", static=True)
+
+    def weight(self, time: Time) -> jax.Array:
+        """Returns the weight of the KL at a time; it is made for all steps of an epoch at once."""
+        del time
+        return jnp.ones(())
+
+    @abc.abstractmethod
+    def terms(self, draws: Draws, log_prob: jax.Array, weight: jax.Array) -> Terms:
+        """Returns the loss and the terms of points.
+
+        Args:
+          draws: of the points.
+          log_prob: log p(x|z) of the draws, [K, ...].
+          weight: what the method `weight` gave.
+        """
+
+    def shares(self, draws: Draws, log_prob: jax.Array, weight: jax.Array) -> jax.Array:
+        """Returns the share of each sample in the gradient by log_prob, [K, ...], of sum 1.
+
+        The arguments are those of `terms`.
+        """
+        del draws, weight
+        return jnp.full_like(log_prob, 1 / log_prob.shape[0])
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Bound(Objective):
+    """A bound whose KL has a weight."""
+
+    beta: ArrayLike = field(1.0, NOT_NEGATIVE, "weight of the KL; 1 is the bound on log p(x)")
+    kl_warmup: ArrayLike = field(
+        0.0,
+        number(0, 0.9),
+        "fraction of the training over which the KL's weight rises linearly from 0 to beta; at "
+        "least the last tenth runs at full weight",
+        of_length=True,
+    )
+
+    def weight(self, time: Time) -> jax.Array:
+        return self.beta * ramp.rise(time.progress, self.kl_warmup)
+
+
+def draw(
+    params: networks.Params, x: jax.Array, eps: jax.Array, vae: networks.VAE, posterior: Posterior
+) -> Draws:
+    """Returns samples of q(z|x) for one point, or for many.
+
+    Args:
+      params: {'encoder': ..., 'decoder': ...}.
+      x: [D, ...].
+      eps: standard normal noise, a column for each sample of z: [L, K, ...].
+      vae: the networks.
+      posterior: the family of q.
+    """
+    heads = vae.encode(params, x)
+    kl = posterior.kl(heads)
+    z = posterior.sample(heads, eps)
+    log_ratio = posterior.log_ratio(heads, z, eps)
+    return Draws(z, vae.decode(params, z), log_ratio, kl)

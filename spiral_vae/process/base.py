@@ -1,0 +1,42 @@
+"""The contract of a process: what makes the data."""
+
+import abc
+import dataclasses
+from typing import TYPE_CHECKING, ClassVar
+
+import jax
+
+from spiral_vae.fields import Together, contract, field, integer
+
+if TYPE_CHECKING:
+    from spiral_vae.process.curve import Curve
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Data:
+    """A data set."""
+
+    t: jax.Array  # the latent that made each point, [num_points]
+    x: jax.Array  # [num_points, D]
+
+
+@contract("data", "spiral", "what makes the points")
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Process(abc.ABC):
+    """A source of points; its numbers are leaves of a pytree, so they can be lanes of a sweep."""
+
+    of_length: ClassVar[bool] = False
+    together: ClassVar[tuple[Together, ...]] = ()
+    dim: ClassVar[int]  # D, of the data
+
+    num_points: int = field(200, integer(2, 10**7), "of the data set", static=True)
+
+    @property
+    @abc.abstractmethod
+    def truth(self) -> "Curve | None":
+        """The known curve behind the points, if there is one."""
+
+    @abc.abstractmethod
+    def sample(self, key: jax.Array) -> Data:
+        """Returns num_points points; consumes the key."""

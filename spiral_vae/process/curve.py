@@ -1,0 +1,137 @@
+"""A known curve with noise: all that exactness needs.
+
+    u in [u_start, u_stop],  t = sqrt(u) or t = u,
+    x = f(t) + (noise_sigma + noise_slope t) eps,  eps ~ N(0, I).
+
+A kind of curve says `dim` and `point`. One whose law of t is another says `quantile`, `density`,
+`cdf` and `pieces` as well.
+"""
+
+import abc
+import dataclasses
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+from spiral_vae.fields import (
+    FINITE,
+    NOT_NEGATIVE,
+    POSITIVE,
+    Together,
+    field,
+    number,
+    one_of,
+    optional,
+)
+from spiral_vae.maths.observation import Observation
+from spiral_vae.process.base import Data, Process
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Curve(Process):
+    """Points around a curve."""
+
+    together: ClassVar[tuple[Together, ...]] = (
+        Together(
+            ("data.u_start", "data.u_stop"),
+            lambda start, stop: start < stop,
+            "data.u_start must be < data.u_stop",
+        ),
+    )
+
+    noise_sigma: ArrayLike = field(
+        0.2, POSITIVE, "standard deviation of the noise at t = 0, each dimension"
+    )
+    noise_slope: ArrayLike = field(0.0, NOT_NEGATIVE, "growth of the noise per unit t")
+    t_law: str = field(
+        "sqrt",
+        one_of("sqrt", "uniform"),
+        "'sqrt': t = sqrt(u), even along a spiral; 'uniform': t = u",
+        static=True,
+    )
+    u_start: ArrayLike = field(0.01, number(0, 1), "where u begins")
+    u_stop: ArrayLike = field(1.0, number(0, 1), "where u ends")
+    design: str = field(
+        "grid",
+        one_of("grid", "random"),
+        "u on an even 'grid', both ends included, or 'random': drawn uniformly",
+        static=True,
+    )
+
+    @abc.abstractmethod
+    def point(self, t: jax.Array) -> jax.Array:
+        """Returns the noise-free point f(t), [D], for one t."""
+
+    @property
+    def truth(self) -> "Curve":
+        return self
+
+    def _t_of_u(self, u: jax.Array) -> jax.Array:
+        return jnp.sqrt(u) if self.t_law == "sqrt" else u
+
+    def quantile(self, mass: jax.Array) -> jax.Array:
+        """Returns the t below which a share of the points lies, elementwise."""
+        return self._t_of_u(self.u_start + (self.u_stop - self.u_start) * mass)
+
+    def density(self, t: jax.Array) -> jax.Array:
+        """Returns the density p(t), elementwise, for t within the pieces."""
+        du_dt = 2 * t if self.t_law == "sqrt" else jnp.ones_like(t)
+        return du_dt / (self.u_stop - self.u_start)
+
+    def cdf(self, t: jax.Array) -> jax.Array:
+        """Returns the share of points with a smaller t, elementwise; 0 to 1 over the pieces."""
+        u = t**2 if self.t_law == "sqrt" else t
+        return (u - self.u_start) / (self.u_stop - self.u_start)
+
+    def pieces(self) -> jax.Array:
+        """Returns the intervals of t that the curve is made of, rising, [P, 2]."""
+        return self._t_of_u(jnp.asarray([[self.u_start, self.u_stop]]))
+
+    def observation(self, t: jax.Array) -> Observation:
+        """Returns p(x|t) for one t; its scale is the Cholesky factor of the noise's covariance."""
+        scale = (self.noise_sigma + self.noise_slope * t) * jnp.eye(self.dim)
+        return Observation(mean=self.point(t), scale=scale)
+
+    def sample(self, key: jax.Array) -> Data:
+        key_u, key_eps = jax.random.split(key)
+        if self.design == "grid":
+            mass = jnp.linspace(0.0, 1.0, self.num_points)
+        else:
+            mass = jax.random.uniform(key_u, (self.num_points,))
+        t = self.quantile(mass)
+        eps = jax.random.normal(key_eps, (self.num_points, self.dim))
+        made = jax.vmap(self.observation)(t)
+        return Data(t, made.mean + jnp.einsum("nij,nj->ni", made.scale, eps))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PlaneCurve(Curve):
+    """Points around a curve in the plane, whose noise may have axes.
+
+    x = f(t) + R diag(noise_sigma_x + noise_slope t, noise_sigma_y + noise_slope t) eps
+
+    with R the rotation by noise_angle.
+    """
+
+    dim: ClassVar[int] = 2
+
+    noise_sigma_x: ArrayLike | None = field(
+        None, optional(POSITIVE), "the same of the first axis alone; empty: noise_sigma"
+    )
+    noise_sigma_y: ArrayLike | None = field(
+        None, optional(POSITIVE), "the same of the second axis alone; empty: noise_sigma"
+    )
+    noise_angle: ArrayLike = field(0.0, FINITE, "rotation of the two axes of the noise, rad")
+
+    def observation(self, t: jax.Array) -> Observation:
+        first, second = (
+            (self.noise_sigma if own is None else own) + self.noise_slope * t
+            for own in (self.noise_sigma_x, self.noise_sigma_y)
+        )
+        cos, sin = jnp.cos(self.noise_angle), jnp.sin(self.noise_angle)
+        sigma_x = jnp.hypot(cos * first, sin * second)
+        covariance = cos * sin * (first**2 - second**2)
+        lower = [[sigma_x, jnp.zeros_like(t)], [covariance / sigma_x, first * second / sigma_x]]
+        return Observation(mean=self.point(t), scale=jnp.asarray(lower))
