@@ -3,16 +3,20 @@ PYTHON ?= python
 EXPERIMENTS = basic_run sigma_series posterior_collapse turns unknown_sigma anisotropic \
   heteroscedastic sigma_laws n_and_sigma
 
-.PHONY: check lint test soak benchmarks experiments
+.PHONY: check lint test reference soak benchmarks experiments
 
 check: lint test
 
 lint:
 	ruff format --check .
 	ruff check .
+	mypy
 
 test:
 	$(PYTHON) -m pytest -n 2
+
+reference:
+	$(PYTHON) -m spiral_vae.present.reference docs
 
 soak:
 	$(PYTHON) -m soak

@@ -78,9 +78,7 @@ def run(checkout: Path, folder: Path, args: tuple[str, ...]) -> None:
     """Runs a checkout's command line into a new folder; raises if it fails."""
     environment = os.environ | {"JAX_COMPILATION_CACHE_DIR": str(folder.parent / "cache")}
     command = [sys.executable, "-m", "spiral_vae.main", *args, f"--workdir={folder}"]
-    subprocess.run(
-        command, cwd=checkout, env=environment, check=True, stdout=subprocess.DEVNULL
-    )
+    subprocess.run(command, cwd=checkout, env=environment, check=True, stdout=subprocess.DEVNULL)
 
 
 def differences(one: Path, other: Path) -> list[str]:

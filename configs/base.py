@@ -2,8 +2,9 @@
 
     python -m spiral_vae.main --config=configs/base.py --config.likelihood.sigma=0.1
 
-Variants import this file and state only how they differ. `spiral_vae/config.py` holds the rules
-that all values must keep.
+Variants import this file and state only how they differ. What each field may be is declared in
+the class that uses it; docs/fields.md lists all of them. A field that is set where nothing uses it
+is refused.
 """
 
 import math
@@ -27,6 +28,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.cell_width = 8
 
     config.data = data = ml_collections.ConfigDict()
+    data.kind = "spiral"  # r = rdot t, angle = omega t
     data.num_points = 200  # >= 2
     data.omega = 2.8 * math.pi  # angle per unit t, rad; any
     data.rdot = 2.5  # radius per unit t; not 0
@@ -49,6 +51,9 @@ def get_config() -> ml_collections.ConfigDict:
     model.decoder.hidden_dim = 32
     model.decoder.hidden_layers = 1
 
+    config.posterior = posterior = ml_collections.ConfigDict()
+    posterior.kind = "gaussian"  # diagonal, of mean and log variance
+
     config.likelihood = likelihood = ml_collections.ConfigDict()
     # 'fixed': sigma is given | 'closed_form': the mean residual | 'learned': by gradient |
     # 'geco': from a tolerance | 'per_dimension' | 'full_covariance' | 'heteroscedastic': sigma(z)
@@ -57,7 +62,9 @@ def get_config() -> ml_collections.ConfigDict:
     # Of closed_form, per_dimension and full_covariance: over the 'full_data' of an epoch | the
     # 'batch' | a 'moving_average' of batches; the latter two kinds also 'learned'.
     likelihood.estimator = "full_data"
-    likelihood.averaging = 0.05  # weight of the newest batch in a moving average, (0, 1]
+    # Weight of the newest batch in a moving average, (0, 1]: of that estimator, and of the one
+    # sigma of a heteroscedastic warm-up.
+    likelihood.averaging = 0.05
     likelihood.learning_rate = 1e-3  # of a learned log sigma, >= 0
     # 'geco': root mean square error a dimension that is aimed at, > 0; empty: it is found.
     likelihood.kappa = placeholder(float)

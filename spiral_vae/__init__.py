@@ -1,1 +1,92 @@
-"""Variational autoencoders on noisy spirals, checked against the exact answer by quadrature."""
+"""Variational autoencoders on noisy curves, checked against the exact answer by quadrature.
+
+What a notebook or a file with an own kind needs is here; docs/architecture.md says how it works.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from spiral_vae.config.values import complete
+from spiral_vae.configs import base
+from spiral_vae.exact.evaluate import evaluate
+from spiral_vae.fields import (
+    BOOLEAN,
+    FINITE,
+    NONZERO,
+    NOT_NEGATIVE,
+    POSITIVE,
+    SHARE,
+    Together,
+    choice,
+    contract,
+    field,
+    integer,
+    kind,
+    number,
+    one_of,
+    optional,
+)
+from spiral_vae.maths.noise import Noise, Normal, StudentT
+from spiral_vae.maths.observation import Observation, around
+from spiral_vae.maths.ramp import Time
+from spiral_vae.model.likelihood import Likelihood
+from spiral_vae.model.objective import Bound, Draws, Objective, Terms
+from spiral_vae.model.posterior import Posterior
+from spiral_vae.process import Curve, Data, PlaneCurve, Process, Spiral
+from spiral_vae.runs.load import load
+from spiral_vae.runs.run import train_and_evaluate
+
+__version__ = "0.2.0"
+
+__all__ = [
+    "BOOLEAN",
+    "FINITE",
+    "NONZERO",
+    "NOT_NEGATIVE",
+    "POSITIVE",
+    "SHARE",
+    "Bound",
+    "Curve",
+    "Data",
+    "Draws",
+    "Likelihood",
+    "Noise",
+    "Normal",
+    "Objective",
+    "Observation",
+    "PlaneCurve",
+    "Posterior",
+    "Process",
+    "Spiral",
+    "StudentT",
+    "Terms",
+    "Time",
+    "Together",
+    "around",
+    "base_config",
+    "choice",
+    "contract",
+    "evaluate",
+    "field",
+    "integer",
+    "kind",
+    "load",
+    "number",
+    "one_of",
+    "optional",
+    "train_and_evaluate",
+]
+
+
+def base_config(values: Mapping[str, Any] | None = None) -> ConfigDict:
+    """Returns the default config with all fields of all kinds, and these values set.
+
+    Args:
+      values: by dotted field.
+    """
+    config = base.get_config()
+    complete(config)
+    config.update_from_flattened_dict(dict(values or {}))
+    return config

@@ -8,7 +8,7 @@ sweep may vary and what a resume may change, how objects are made, and the refer
     @kind("likelihood", "geco")
     @dataclass(frozen=True, kw_only=True)
     class Geco(Likelihood):
-        geco_rate: ArrayLike = field(0.01, POSITIVE, "of log lambda, each step")
+        geco_rate: Number = field(0.01, POSITIVE, "of log lambda, each step")
 
 An object is made of fields; of a `section`, an object with a section of the config of its own,
 whose class is fixed or named by the section's `kind`; and of a `choice`, a part whose class is
@@ -192,7 +192,7 @@ def kind(family: str, name: str) -> Callable[[Class], Class]:
         own = _FAMILIES[family]
         if not (issubclass(cls, own.contract) and "__dataclass_params__" in vars(cls)):
             raise FieldError(f"{what}: must be a dataclass derived from {own.contract.__name__}")
-        if not cls.__dataclass_params__.frozen:
+        if not vars(cls)["__dataclass_params__"].frozen:
             raise FieldError(f"{what}: must be @dataclass(frozen=True, kw_only=True)")
         if missing := sorted(getattr(cls, "__abstractmethods__", ())):
             raise FieldError(f"{what}: lacks {', '.join(f'{method}()' for method in missing)}")
@@ -308,7 +308,7 @@ def used(values: Mapping[str, Any], *roots: type) -> Used:
                 found.fields[part.path] = part.field
             inside = part.inside
             if part.family is not None and part.field is not None:
-                name = values.get(part.path)
+                name = str(values.get(part.path))
                 inside = kinds(part.family)[name] if part.field.rule.accepts(name) else None
             if inside is not None:
                 walk(inside, part.prefix)
@@ -385,7 +385,8 @@ def unused(values: Mapping[str, Any], *roots: type) -> dict[str, str]:
     """Returns a sentence for each field off its default that a config makes no use of."""
     inside = used(values, *roots).fields
     return {
-        path: f"{path}: found {values[path]!r}, but nothing here uses it; {belongs(path, *roots)}"
+        path: f"{path}: found {values[path]!r}, but nothing here uses it; {belongs(path, *roots)} "
+        f"and has the default {own.fields[0].default!r}"
         for path, own in declared(*roots).items()
         if path not in inside and values[path] not in [field.default for field in own.fields]
     }
@@ -397,7 +398,7 @@ def belongs(path: str, *roots: type) -> str:
     for user in declared(*roots)[path].users:
         selector, name = user.split(" ", 1)
         by_selector.setdefault(selector, []).append(name)
-    return "it belongs to " + " and ".join(
+    return "it belongs to " + " or ".join(
         f"{selector} {' or '.join(names)}" for selector, names in by_selector.items()
     )
 

@@ -1,12 +1,12 @@
 """What differs between platforms: Linux, macOS and those that lack some of Python's modules."""
 
+import contextlib
 import os
-from typing import IO
+from typing import IO, Any
 
-try:
+fcntl: Any = None
+with contextlib.suppress(ImportError):  # Linux and macOS have it
     import fcntl
-except ImportError:  # neither Linux nor macOS
-    fcntl = None
 
 
 def num_cores() -> int:

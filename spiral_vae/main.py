@@ -87,10 +87,11 @@ def main(argv: list[str]) -> None:
 
 def _debug_nans(config: ConfigDict) -> None:
     """Prints where the lanes of the workdir stopped being finite."""
-    failures = list(replay.failures(config, _WORKDIR.value))
+    failures = list(replay.failures(config, _WORKDIR.value or ""))
     for failure in failures:
         print(f"lane {failure.lane}: not finite at step {failure.step}: {failure.term}")
-        for frame in traceback.extract_tb(failure.error and failure.error.__traceback__):
+        trace = failure.error.__traceback__ if failure.error else None
+        for frame in traceback.extract_tb(trace):
             if Path(__file__).parent in Path(frame.filename).parents:
                 print(f"  {frame.filename}:{frame.lineno} {frame.name}: {frame.line}")
         print(f"  {failure.error or 'all is finite when it is run operation by operation'}")

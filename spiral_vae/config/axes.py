@@ -46,7 +46,7 @@ def _parse_axis(text: str, fields: Fields) -> Axis:
     if not listed:
         raise ConfigError(f"{path}: the sweep has no values")
     if spread := re.fullmatch(r"(lin|log)\((.*)\)", listed):
-        values = _range(path, *spread.groups(), type_)
+        values = _range(path, spread[1], spread[2], type_)
     else:
         values = [parse(path, item.strip(), type_) for item in listed.split(",")]
     for value in values:

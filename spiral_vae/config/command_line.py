@@ -54,7 +54,7 @@ def parse_flags(argv: Sequence[str], flag_values: flags.FlagValues = flags.FLAGS
             raise ConfigError(f"--config: must stand before the override of {given[0][0]}")
         if named == [None]:
             raise ConfigError("--config: needs a file or a name, as in --config=FILE")
-        config = sources.load(named[0] if named else _default_source(args))
+        config = sources.load(named[0] if named and named[0] else _default_source(args))
         fields = flatten(config)
         for path, text, value in given:
             if path is not None:
@@ -85,9 +85,12 @@ def _without_config(args: Sequence[str]) -> list[str]:
     rest, skip = [], False
     for arg in args:
         match = _CONFIG_FLAG.fullmatch(arg)
-        if not skip and not (match and match[1] is None):
+        if skip:
+            skip = False
+        elif match is None or match[1] is not None:
             rest.append(arg)
-        skip = not skip and bool(match) and match[1] is None and match[2] is None
+        else:
+            skip = match[2] is None  # then the value follows
     return rest
 
 

@@ -17,7 +17,7 @@ class ConfigError(ValueError):
 
 def flatten(config: ConfigDict, prefix: str = "") -> Fields:
     """Returns all values by dotted path."""
-    fields = {}
+    fields: Fields = {}
     for name, value in config.items():
         if isinstance(value, ConfigDict):
             fields |= flatten(value, f"{prefix}{name}.")
@@ -59,7 +59,7 @@ def _set(config: ConfigDict, path: str, value: Any, type_: type) -> None:
 
 # From text.
 
-_PARSERS = {
+_PARSERS: dict[type, tuple[str, flags.ArgumentParser]] = {
     int: ("an integer", flags.IntegerParser()),
     float: ("a number", flags.FloatParser()),
     bool: ("true or false", flags.BooleanParser()),

@@ -13,6 +13,7 @@ Encoders and decoders are plain callables on batches, so models of any origin ca
 import dataclasses
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -48,7 +49,7 @@ class Posteriors:
     def __len__(self) -> int:
         return len(next(iter(self.heads.values())))
 
-    def __getitem__(self, rows: object) -> "Posteriors":
+    def __getitem__(self, rows: Any) -> "Posteriors":
         return Posteriors(self.family, {name: head[rows] for name, head in self.heads.items()})
 
     @functools.cached_property

@@ -19,6 +19,7 @@ from jax.scipy.special import logsumexp
 
 from spiral_vae.maths import observation as observation_lib
 from spiral_vae.maths import shapes
+from spiral_vae.maths.arrays import Array
 from spiral_vae.maths.gaussian import log_prior
 from spiral_vae.maths.noise import Noise
 from spiral_vae.maths.observation import Observation, Observe
@@ -86,7 +87,8 @@ def along_curve(
       ValueError: the curve needs more panels than memory holds, or isn't finite.
     """
     # Evenly spaced in asinh(z / 4): dense where a decoder bends, sparse in far tails.
-    z = 4 * np.sinh(np.linspace(*np.arcsinh(np.divide(interval, 4)), 2**14 + 1))
+    start, stop = np.arcsinh(np.divide(interval, 4))
+    z = 4 * np.sinh(np.linspace(start, stop, 2**14 + 1))
     found = observe(z[:, None])
     sigma, _ = observation_lib.extremes(found)
     step = np.diff(found.mean, axis=0)
@@ -186,16 +188,14 @@ def covariance(mixture: Mixture) -> tuple[np.ndarray, np.ndarray]:
 class _Blocks:
     """The nodes in blocks of neighbours, padded with nodes of no weight; [P, _BLOCK, ...]."""
 
-    log_weight: jax.Array  # of quadrature, prior and the noise's determinant together, [P, B]
-    mean: jax.Array  # [P, B, D]
-    whitener: jax.Array  # inverse of the noise's scale, [P, B, D, D]
+    log_weight: Array  # of quadrature, prior and the noise's determinant together, [P, B]
+    mean: Array  # [P, B, D]
+    whitener: Array  # inverse of the noise's scale, [P, B, D, D]
     noise: Noise  # leaves [P, B, D]
-    centre: jax.Array  # [P, D]
-    radius: jax.Array  # of the means around the centre, [P]
-    top: jax.Array  # largest log density that a node of the block can give, [P]
-    precision: (
-        jax.Array
-    )  # smallest in any direction, 1 / scale^2, [P]; 0 for tails unlike a Gaussian's
+    centre: Array  # [P, D]
+    radius: Array  # of the means around the centre, [P]
+    top: Array  # largest log density that a node of the block can give, [P]
+    precision: Array  # smallest in any direction, 1 / scale^2, [P]; 0 for tails unlike a Gaussian's
 
 
 def _blocks(mixture: Mixture) -> _Blocks:
@@ -209,6 +209,7 @@ def _blocks(mixture: Mixture) -> _Blocks:
     diagonal = np.diagonal(found.scale, axis1=1, axis2=2)
     log_weight = mixture.log_weight + mixture.log_prior - np.sum(np.log(diagonal), axis=1)
     log_weight = np.pad(log_weight, (0, size - num), constant_values=-np.inf).reshape(-1, _BLOCK)
+    largest_weight = log_weight.max(axis=1)
     mean = split(mixture.mean)
     centre = 0.5 * (mean.max(axis=1) + mean.min(axis=1))
     _, largest = observation_lib.extremes(found)
@@ -221,8 +222,15 @@ def _blocks(mixture: Mixture) -> _Blocks:
         noise=jax.tree.map(split, noise),
         centre=centre,
         radius=np.linalg.norm(mean - centre[:, None], axis=-1).max(axis=1),
-        top=log_weight.max(axis=1) + dim * noise.top,
+        top=_plus(largest_weight, dim * noise.top),
         precision=precision,
+    )
+
+
+def _plus(log_weight: np.ndarray, top: float) -> np.ndarray:
+    """Returns the sum, which stays -inf where there is no weight."""
+    return np.add(
+        log_weight, top, where=np.isfinite(log_weight), out=np.full_like(log_weight, -np.inf)
     )
 
 

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.scipy.special import logsumexp
 
+from spiral_vae.maths.arrays import Array
 from spiral_vae.maths.gaussian import log_prior
 from spiral_vae.maths.observation import Observation, whiten
 from spiral_vae.model import networks
@@ -115,7 +116,7 @@ def _x_nodes(truth: Observation, mass: jax.Array) -> tuple[jax.Array, jax.Array]
     return x.reshape(-1, dim), (mass[:, None] * noise_weight).reshape(-1)
 
 
-def _hermite(num: int) -> tuple[np.ndarray, np.ndarray]:
+def _hermite(num: int) -> tuple[Array, Array]:
     """Returns nodes and weights of the expectation over N(0, 1), float32."""
     node, weight = np.polynomial.hermite_e.hermegauss(num)
     return node.astype(np.float32), (weight / weight.sum()).astype(np.float32)

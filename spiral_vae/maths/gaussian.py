@@ -10,6 +10,8 @@ import math
 import jax
 import jax.numpy as jnp
 
+from spiral_vae.maths.arrays import Array
+
 LOG_2PI = math.log(2 * math.pi)
 
 
@@ -38,7 +40,7 @@ def log_prob(x: jax.Array, mean: jax.Array, logvar: jax.Array) -> jax.Array:
     return -0.5 * jnp.sum((x - mean) ** 2 * jnp.exp(-logvar) + logvar + LOG_2PI, axis=0)
 
 
-def log_prior(z: jax.typing.ArrayLike, axis: int = 0) -> jax.typing.ArrayLike:
+def log_prior(z: Array, axis: int = 0) -> Array:
     """Returns log N(z; 0, I) in nats, the prior of every model; jax or numpy, as z is.
 
     Args:

@@ -13,6 +13,7 @@ import numpy as np
 from jax.scipy.special import gammaln
 from scipy import special
 
+from spiral_vae.maths.arrays import Array
 from spiral_vae.maths.gaussian import LOG_2PI
 
 
@@ -24,7 +25,7 @@ class Noise(abc.ABC):
     top: ClassVar[float] = np.inf  # bound of the log density
 
     @abc.abstractmethod
-    def log_prob(self, y: jax.Array) -> jax.Array:
+    def log_prob(self, y: Array) -> Array:
         """Returns the log density, elementwise."""
 
     @abc.abstractmethod
@@ -52,7 +53,7 @@ class Normal(Noise):
     gaussian: ClassVar[bool] = True
     top: ClassVar[float] = -0.5 * LOG_2PI
 
-    def log_prob(self, y: jax.Array) -> jax.Array:
+    def log_prob(self, y: Array) -> Array:
         return -0.5 * (y**2 + LOG_2PI)
 
     def variance(self) -> float:
@@ -70,10 +71,10 @@ class Normal(Noise):
 class StudentT(Noise):
     """Student's t."""
 
-    dof: jax.Array  # degrees of freedom, [..., D]
+    dof: Array  # degrees of freedom, [..., D]
     top: ClassVar[float] = 0.0
 
-    def log_prob(self, y: jax.Array) -> jax.Array:
+    def log_prob(self, y: Array) -> Array:
         half = 0.5 * (self.dof + 1)
         constant = gammaln(half) - gammaln(0.5 * self.dof) - 0.5 * jnp.log(jnp.pi * self.dof)
         return constant - half * jnp.log1p(y**2 / self.dof)

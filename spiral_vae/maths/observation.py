@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from spiral_vae.maths.arrays import Array
 from spiral_vae.maths.noise import Noise, Normal
 
 
@@ -21,8 +22,8 @@ from spiral_vae.maths.noise import Noise, Normal
 class Observation:
     """p(x|z) at one z."""
 
-    mean: jax.Array  # [D]
-    scale: jax.Array  # standard deviation [], one a dimension [D], or lower triangular [D, D]
+    mean: Array  # [D]
+    scale: Array  # standard deviation [], one a dimension [D], or lower triangular [D, D]
     noise: Noise = Normal()
 
     def log_prob(self, x: jax.Array) -> jax.Array:
@@ -56,7 +57,7 @@ def whiten(residual: jax.Array, scale: jax.Array) -> jax.Array:
     return jnp.stack(y)
 
 
-def around(decode: Callable[[np.ndarray], np.ndarray], sigma: float | np.ndarray) -> Observe:
+def around(decode: Callable[[np.ndarray], np.ndarray], sigma: Array) -> Observe:
     """Returns `Observe` for a decoder that puts out means alone.
 
     Args:

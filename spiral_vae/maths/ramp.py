@@ -4,7 +4,8 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
-from jax.typing import ArrayLike
+
+from spiral_vae.maths.arrays import Number
 
 
 @jax.tree_util.register_dataclass
@@ -16,16 +17,16 @@ class Time:
     progress: jax.Array  # share of the training that is done, in [0, 1)
 
 
-def rise(progress: jax.Array, share: ArrayLike) -> jax.Array:
+def rise(progress: jax.Array, share: Number) -> jax.Array:
     """Returns a factor that rises linearly from 0 to 1 over the first `share` of the training."""
     return jnp.where(progress < share, progress / jnp.maximum(share, 1e-9), 1.0)
 
 
-def fall(progress: jax.Array, share: ArrayLike) -> jax.Array:
+def fall(progress: jax.Array, share: Number) -> jax.Array:
     """Returns a factor that falls from 1 to 0 as half a cosine, after `share` of the training."""
     return 0.5 * (1 + jnp.cos(jnp.pi * (progress - share) / (1 - share)))
 
 
-def after(progress: jax.Array, share: ArrayLike) -> jax.Array:
+def after(progress: jax.Array, share: Number) -> jax.Array:
     """Returns whether `share` of the training is done."""
     return progress >= share

@@ -39,7 +39,7 @@ def of_lane(model: Model, report: evaluate.Report) -> Arrays:
             "approximation": gaps.approximation,
             "amortisation": gaps.amortisation,
         }
-        found["posterior"] = _posterior(report, model.x, curve)
+        found["posterior"] = _posterior(report, gaps, model.x, curve)
     if report.calibration is not None:
         found["calibration"] = {
             "rank": report.calibration.rank,
@@ -100,9 +100,11 @@ def _blurred(observation: Observation, width: float) -> Observation:
     return dataclasses.replace(observation, scale=np.linalg.cholesky(covariance))
 
 
-def _posterior(report: evaluate.Report, x: np.ndarray, curve: np.ndarray) -> dict[str, Any]:
+def _posterior(
+    report: evaluate.Report, gaps: evaluate.Gaps, x: np.ndarray, curve: np.ndarray
+) -> dict[str, Any]:
     """Returns the posteriors of points evenly along t, and of the one with the largest gap."""
-    gaps, nodes = report.gaps, report.density.fine
+    nodes = report.density.fine
     worst = int(np.argmax(gaps.approximation + gaps.amortisation))
     even = np.linspace(0, len(gaps.t) - 1, NUM_POINTS).round().astype(int)[:-1]
     chosen = np.unique([*even, worst])

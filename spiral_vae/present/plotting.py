@@ -8,6 +8,7 @@ import functools
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -31,7 +32,7 @@ _LANES = [MODEL, ENCODER, BEST, "#CC79A7", "#56B4E9", "#E69F00", TRUTH]
 
 _WIDTH = 10.0  # inch; with _DPI and 11 pt, letters are 14 px high when 1500 px are shown on 900
 _DPI = 150
-_STYLE = {
+_STYLE: Any = {  # matplotlib's parameters
     "font.size": 11,
     "axes.titlesize": 11,
     "xtick.labelsize": 10,
@@ -61,7 +62,8 @@ def save(figure: Figure, folder: Path, name: str) -> None:
     """
     figure.set_dpi(_DPI)  # here, as writing an SVG leaves another one behind
     canvas = FigureCanvasAgg(figure)
-    figure.get_layout_engine().execute(figure)
+    if (engine := figure.get_layout_engine()) is not None:
+        engine.execute(figure)
     figure.set_layout_engine("none")
     print_svg = functools.partial(FigureCanvasSVG(figure).print_svg, metadata={"Date": None})
     for kind, write in (("png", canvas.print_png), ("svg", print_svg)):
@@ -228,7 +230,7 @@ def density(
         axes.set(title=title, xlabel="$x_1$", aspect="equal")
         axes.set(xlim=(grid_x[0], grid_x[-1]), ylim=(grid_y[0], grid_y[-1]))
     grid[0].set_ylabel("$x_2$")
-    bar = {"location": "bottom", "aspect": 30}
+    bar: dict[str, Any] = {"location": "bottom", "aspect": 30}
     figure.colorbar(
         meshes[0],
         ax=grid[:2],
@@ -282,7 +284,9 @@ def posterior(
     circle = {"boxstyle": "circle,pad=0.2", "facecolor": "white", "edgecolor": TRUTH}
     for i, (point, *densities) in enumerate(zip(points, exact, encoder, best, strict=True)):
         if np.isfinite(point).all():
-            plane.text(*point, str(i + 1), fontsize=9, ha="center", va="center", bbox=circle)
+            plane.text(
+                point[0], point[1], str(i + 1), fontsize=9, ha="center", va="center", bbox=circle
+            )
         axes = figure.add_subplot(cells[i // 3, 1 + i % 3])
         _posterior_panel(axes, z, *densities)
         axes.set_title(f"Point {i + 1}")
@@ -389,13 +393,16 @@ def new_figure(height: float) -> Figure:
 
 def shared_legend(figure: Figure) -> Figure:
     """Puts one legend for all panels below them, where it covers no point."""
-    entries = {}
+    entries: dict[str, Any] = {}
     for axes in figure.axes:
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
             entries.setdefault(label, handle)
     if entries:
         figure.legend(
-            entries.values(), entries.keys(), loc="outside lower center", ncols=min(len(entries), 5)
+            list(entries.values()),
+            list(entries),
+            loc="outside lower center",
+            ncols=min(len(entries), 5),
         )
     return figure
 
@@ -413,14 +420,13 @@ def log_scale(axes: Axes, which: str) -> None:
 
 def data_space(axes: Axes, *points: np.ndarray) -> None:
     """Gives axes of data space the same scale and a square that holds points, each [n, 2]."""
-    points = np.concatenate(points)
-    points = points[np.isfinite(points).all(axis=1)]
-    low, high = (
-        (points.min(axis=0), points.max(axis=0)) if len(points) else (-np.ones(2), np.ones(2))
-    )
+    every = np.concatenate(points)
+    every = every[np.isfinite(every).all(axis=1)]
+    low, high = (every.min(axis=0), every.max(axis=0)) if len(every) else (-np.ones(2), np.ones(2))
     half = 0.55 * (high - low).max() or 1.0
-    for centre, limits in zip((low + high) / 2, (axes.set_xlim, axes.set_ylim), strict=True):
-        limits(centre - half, centre + half)
+    middle = (low + high) / 2
+    axes.set_xlim(middle[0] - half, middle[0] + half)
+    axes.set_ylim(middle[1] - half, middle[1] + half)
     axes.set(aspect="equal", xlabel="$x_1$", ylabel="$x_2$")
 
 

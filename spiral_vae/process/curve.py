@@ -13,7 +13,6 @@ from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
-from jax.typing import ArrayLike
 
 from spiral_vae.fields import (
     FINITE,
@@ -25,6 +24,7 @@ from spiral_vae.fields import (
     one_of,
     optional,
 )
+from spiral_vae.maths.arrays import Number
 from spiral_vae.maths.observation import Observation
 from spiral_vae.process.base import Data, Process
 
@@ -41,18 +41,18 @@ class Curve(Process):
         ),
     )
 
-    noise_sigma: ArrayLike = field(
+    noise_sigma: Number = field(
         0.2, POSITIVE, "standard deviation of the noise at t = 0, each dimension"
     )
-    noise_slope: ArrayLike = field(0.0, NOT_NEGATIVE, "growth of the noise per unit t")
+    noise_slope: Number = field(0.0, NOT_NEGATIVE, "growth of the noise per unit t")
     t_law: str = field(
         "sqrt",
         one_of("sqrt", "uniform"),
         "'sqrt': t = sqrt(u), even along a spiral; 'uniform': t = u",
         static=True,
     )
-    u_start: ArrayLike = field(0.01, number(0, 1), "where u begins")
-    u_stop: ArrayLike = field(1.0, number(0, 1), "where u ends")
+    u_start: Number = field(0.01, number(0, 1), "where u begins")
+    u_stop: Number = field(1.0, number(0, 1), "where u ends")
     design: str = field(
         "grid",
         one_of("grid", "random"),
@@ -117,13 +117,13 @@ class PlaneCurve(Curve):
 
     dim: ClassVar[int] = 2
 
-    noise_sigma_x: ArrayLike | None = field(
+    noise_sigma_x: Number | None = field(
         None, optional(POSITIVE), "the same of the first axis alone; empty: noise_sigma"
     )
-    noise_sigma_y: ArrayLike | None = field(
+    noise_sigma_y: Number | None = field(
         None, optional(POSITIVE), "the same of the second axis alone; empty: noise_sigma"
     )
-    noise_angle: ArrayLike = field(0.0, FINITE, "rotation of the two axes of the noise, rad")
+    noise_angle: Number = field(0.0, FINITE, "rotation of the two axes of the noise, rad")
 
     def observation(self, t: jax.Array) -> Observation:
         first, second = (

@@ -5,9 +5,9 @@ import math
 
 import jax
 import jax.numpy as jnp
-from jax.typing import ArrayLike
 
 from spiral_vae.fields import FINITE, NONZERO, field, kind
+from spiral_vae.maths.arrays import Number
 from spiral_vae.process.curve import PlaneCurve
 
 
@@ -20,8 +20,8 @@ class Spiral(PlaneCurve):
     its speed grow with t.
     """
 
-    omega: ArrayLike = field(2.8 * math.pi, FINITE, "angle per unit t, rad")
-    rdot: ArrayLike = field(2.5, NONZERO, "radius per unit t")
+    omega: Number = field(2.8 * math.pi, FINITE, "angle per unit t, rad")
+    rdot: Number = field(2.5, NONZERO, "radius per unit t")
 
     def point(self, t: jax.Array) -> jax.Array:
         angle = self.omega * t

@@ -47,12 +47,12 @@ def failures(config: ConfigDict, workdir: str | Path) -> Iterator[Failure]:
     broken = {lane for lane, status in statuses if status.startswith(cells.NOT_FINITE)}
     for number, group in enumerate(lanes.groups(config, rows)):
         store = Checkpoints(path / life.CHECKPOINTS / f"group_{number}", keep=1)
-        for place, *arguments in cells.failed(
+        for place, state, data, lane in cells.failed(
             group.lanes, cell_width=config.cell_width, store=store
         ):
-            lane = int(group.index[place])
-            broken.discard(lane)
-            yield _again(lane, *arguments)
+            place = int(group.index[place])
+            broken.discard(place)
+            yield _again(place, state, data, lane)
     if broken:
         raise WorkdirError(f"{path} has no good checkpoint of lane {min(broken)}")
 

@@ -95,7 +95,7 @@ def train_and_evaluate(
             found = _on_first(lambda: _finish(path, groups, trained, rows, draw=draw, stop=stop))
         except Stopped:
             raise Stopped(path) from None
-        return Outcome(path, paths, found) if first else None
+        return Outcome(path, paths, found) if found is not None else None
 
 
 def _import_ahead(draw: bool) -> None:
@@ -161,7 +161,7 @@ def _finish(
 
 def _shared(path: Path | None) -> Path:
     """Returns the first process's path on all of them."""
-    if jax.process_count() == 1:
+    if jax.process_count() == 1 and path is not None:
         return path
     own = np.frombuffer(str(path or "").encode().ljust(_MAX_PATH), np.uint8)
     return Path(multihost_utils.broadcast_one_to_all(own).tobytes().decode().strip())

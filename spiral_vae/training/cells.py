@@ -238,8 +238,8 @@ def _cells(
     places = places.reshape(-1, width)
     cells = []
     for number in range(jax.process_index(), len(places), jax.process_count()):
-        own = functools.partial(_canonical, places[number])
-        cells.append(_Cell(number, places[number], *jax.tree.map(own, (lanes, params)), functions))
+        own = jax.tree.map(functools.partial(_canonical, places[number]), (lanes, params))
+        cells.append(_Cell(number, places[number], own[0], own[1], functions))
     return cells
 
 
@@ -253,7 +253,7 @@ class _Cell:
     params: networks.Params | None  # to start from
     functions: _Functions
     epoch: int = 0
-    state: State | None = None
+    state: Any = None  # a `State`, once it is placed or restored
     data: Data | None = None
     training: dict[int, dict] = dataclasses.field(default_factory=dict)  # by epoch, [W] each
     probes: dict[int, dict] = dataclasses.field(default_factory=dict)
@@ -280,7 +280,7 @@ class _Cell:
         self.state, metrics = self._chunk(self.state, epoch - self.epoch)
         self.epoch = epoch
         self.training[epoch] = jax.device_get(metrics)
-        if probed:
+        if probed and self.functions.probe is not None:
             found = self.functions.probe(self.state.all_params, self.data, self.lanes)
             self.probes[epoch] = jax.device_get(found)
         return {name: values[: self.num_lanes] for name, values in self.training[epoch].items()}
@@ -353,8 +353,8 @@ class _Cell:
 
 def _rounds(cells: Sequence[_Cell], size: int) -> Iterator[list[_Cell]]:
     """Yields up to `size` cells at a time that stand at the same epoch."""
-    for _, same in itertools.groupby(cells, key=lambda cell: cell.epoch):
-        same = list(same)
+    for _, found in itertools.groupby(cells, key=lambda cell: cell.epoch):
+        same = list(found)
         for first in range(0, len(same), size):
             yield same[first : first + size]
 

@@ -6,10 +6,10 @@ from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
-from jax.typing import ArrayLike
 
 from spiral_vae.fields import NOT_NEGATIVE, SHARE, choice, contract, field, integer, kind, number
 from spiral_vae.maths import ramp
+from spiral_vae.maths.arrays import Number
 from spiral_vae.maths.ramp import Time
 
 
@@ -39,8 +39,8 @@ class Constant(Schedule):
 class Step(Schedule):
     """decay_factor^floor(epoch / decay_every)."""
 
-    decay_every: ArrayLike = field(5_000, integer(1), "epochs between two decays")
-    decay_factor: ArrayLike = field(0.5, SHARE, "factor of one decay")
+    decay_every: Number = field(5_000, integer(1), "epochs between two decays")
+    decay_factor: Number = field(0.5, SHARE, "factor of one decay")
 
     def __call__(self, time: Time) -> jax.Array:
         return self.decay_factor ** jnp.floor(time.epoch / self.decay_every)
@@ -53,7 +53,7 @@ class Cosine(Schedule):
 
     of_length: ClassVar[bool] = True
 
-    warmup: ArrayLike = field(
+    warmup: Number = field(
         0.0, number(0, 0.9), "fraction of the training with a linear rise before the cosine"
     )
 
@@ -68,7 +68,7 @@ class Cosine(Schedule):
 class Optimizer:
     """Adam (Kingma & Ba 2015) with decoupled weight decay (Loshchilov & Hutter 2019)."""
 
-    encoder_learning_rate: ArrayLike = field(1e-3, NOT_NEGATIVE, "0 freezes the network")
-    decoder_learning_rate: ArrayLike = field(1e-3, NOT_NEGATIVE, "0 freezes the network")
-    decoder_weight_decay: ArrayLike = field(0.0, NOT_NEGATIVE, "relative to its learning rate")
+    encoder_learning_rate: Number = field(1e-3, NOT_NEGATIVE, "0 freezes the network")
+    decoder_learning_rate: Number = field(1e-3, NOT_NEGATIVE, "0 freezes the network")
+    decoder_weight_decay: Number = field(0.0, NOT_NEGATIVE, "relative to its learning rate")
     schedule: Schedule = choice("schedule", "constant", "the factor on all learning rates")

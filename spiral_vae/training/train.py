@@ -13,9 +13,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jax.typing import ArrayLike
 
 from spiral_vae.fields import BOOLEAN, Together, field, integer, section
+from spiral_vae.maths.arrays import Number
 from spiral_vae.maths.ramp import Time
 from spiral_vae.model import networks, objective
 from spiral_vae.model.likelihood import Likelihood, Values
@@ -67,7 +67,7 @@ class Lane:
     structure run together.
     """
 
-    seed: ArrayLike
+    seed: Number
     data: Process = section("data")
     model: Networks = section(Networks)
     posterior: Posterior = section("posterior")
@@ -263,7 +263,7 @@ def train_step(
     rates = {
         "encoder": lane.optimizer.encoder_learning_rate,
         "decoder": lane.optimizer.decoder_learning_rate,
-        "likelihood": lane.likelihood.learning_rate,
+        "likelihood": lane.likelihood.rate,
     }
     updates = {
         name: jax.tree.map(lambda u, rate=rates[name]: -factor * rate * u, updates[name])
@@ -273,7 +273,7 @@ def train_step(
     return (optax.apply_updates(params, updates), opt_state, carried), metrics
 
 
-def _decayed(updates: Any, params: Any, decay: ArrayLike) -> Any:
+def _decayed(updates: Any, params: Any, decay: Number) -> Any:
     return jax.tree.map(lambda u, p: u + decay * p, updates, params)
 
 

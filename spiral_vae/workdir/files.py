@@ -37,7 +37,7 @@ def partial(path: Path) -> Path:
     return path.with_name(f".{path.name}.partial")
 
 
-def write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+def write_npz(path: Path, arrays: Mapping[str, Any]) -> None:
     """Writes arrays by name, for `numpy.load`."""
     content = io.BytesIO()  # some versions of numpy complain twice when a disk is full
     np.savez(content, **arrays)
@@ -96,7 +96,7 @@ def _whole(path: Path) -> Iterator[io.BufferedWriter]:
 
 def flat_params(params: Mapping[str, Any], prefix: str = "") -> dict[str, np.ndarray]:
     """Returns params under names such as 'encoder/hidden_0/kernel'."""
-    flat = {}
+    flat: dict[str, np.ndarray] = {}
     for name, value in params.items():
         if isinstance(value, Mapping):
             flat |= flat_params(value, f"{prefix}{name}/")

@@ -13,9 +13,9 @@ from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
-from jax.typing import ArrayLike
 
 from spiral_vae.fields import POSITIVE, Together, contract, field
+from spiral_vae.maths.arrays import Number
 from spiral_vae.maths.observation import Observation
 from spiral_vae.maths.ramp import Time
 
@@ -32,9 +32,7 @@ class Likelihood(abc.ABC):
 
     of_length: ClassVar[bool] = False  # whether `update` depends on the number of epochs
     together: ClassVar[tuple[Together, ...]] = ()
-    learning_rate: ClassVar[ArrayLike] = 0.0  # of the parameters of `init`, where it has any
-
-    sigma: ArrayLike = field(
+    sigma: Number = field(
         0.2, POSITIVE, "standard deviation (not variance) of p(x|z), or where it starts"
     )
 
@@ -48,9 +46,14 @@ class Likelihood(abc.ABC):
         return ()
 
     @property
-    def weight_decay_of_heads(self) -> Mapping[str, ArrayLike]:
+    def weight_decay_of_heads(self) -> Mapping[str, Number]:
         """The weight decay of heads, relative to the decoder's learning rate, by name."""
         return {}
+
+    @property
+    def rate(self) -> Number:
+        """The learning rate of the parameters of `init`, where it has any."""
+        return 0.0
 
     def init(self, dim: int) -> tuple[Values, Values]:
         """Returns the parameters for the gradient and the values that `update` keeps."""

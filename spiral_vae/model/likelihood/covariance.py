@@ -6,10 +6,10 @@ from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
-from jax.typing import ArrayLike
 
 from spiral_vae.fields import choice, contract, field, kind, number
 from spiral_vae.maths import ramp
+from spiral_vae.maths.arrays import Number
 from spiral_vae.maths.observation import Observation
 from spiral_vae.maths.ramp import Time
 from spiral_vae.model.likelihood.base import Heads, Likelihood, Values
@@ -22,7 +22,7 @@ class WarmUp:
 
     of_length: ClassVar[bool] = True
 
-    warmup: ArrayLike = field(0.5, number(0, 1), "fraction of the training with one sigma")
+    warmup: Number = field(0.5, number(0, 1), "fraction of the training with one sigma")
 
     def free(self, time: Time) -> jax.Array:
         """Returns whether the start is over."""
@@ -56,29 +56,30 @@ class OneSigmaFirst(WarmUp, Stabiliser):
 class Covariance(Likelihood):
     """A Gaussian likelihood whose scale an estimator finds."""
 
-    estimator: ClassVar[Estimator]
-    stabiliser: ClassVar[Stabiliser] = Free()
+    @abc.abstractmethod
+    def parts(self) -> tuple[Estimator, Stabiliser]:
+        """Returns what finds the scale and what it starts with."""
 
     @abc.abstractmethod
     def start(self, dim: int) -> jax.Array:
         """Returns the scale for a sigma of 1, in the shape that it has."""
 
-    @property
-    def _warmup(self) -> bool:
-        return isinstance(self.stabiliser, WarmUp)
-
     def init(self, dim: int) -> tuple[Values, Values]:
+        estimator, stabiliser = self.parts()
         scale = jnp.asarray(self.sigma * self.start(dim), jnp.float32)
-        return self.estimator.init(scale, dim, self._warmup)
+        return estimator.init(scale, dim, isinstance(stabiliser, WarmUp))
 
     def observation(self, values: Values, heads: Heads) -> Observation:
-        return Observation(mean=heads["mean"], scale=self.estimator.scale(values, self._warmup))
+        estimator, stabiliser = self.parts()
+        scale = estimator.scale(values, isinstance(stabiliser, WarmUp))
+        return Observation(mean=heads["mean"], scale=scale)
 
     def update(self, carried: Values, moment: jax.Array, share: jax.Array, time: Time) -> Values:
-        return self.estimator.update(carried, moment, share, self.stabiliser.free(time))
+        estimator, stabiliser = self.parts()
+        return estimator.update(carried, moment, share, stabiliser.free(time))
 
     def end_epoch(self, carried: Values) -> Values:
-        return self.estimator.end_epoch(carried)
+        return self.parts()[0].end_epoch(carried)
 
 
 @kind("likelihood", "closed_form")
@@ -90,6 +91,9 @@ class ClosedForm(Covariance):
         "estimator", "full_data", "over what the closed form is taken", without=("learned",)
     )
 
+    def parts(self) -> tuple[Estimator, Stabiliser]:
+        return self.estimator, Free()
+
     def start(self, dim: int) -> jax.Array:
         return jnp.ones(())
 
@@ -99,9 +103,8 @@ class ClosedForm(Covariance):
 class Learned(Rate, Covariance):
     """One sigma, by gradient."""
 
-    @property
-    def estimator(self) -> Estimator:
-        return ByGradient(learning_rate=self.learning_rate)
+    def parts(self) -> tuple[Estimator, Stabiliser]:
+        return ByGradient(learning_rate=self.learning_rate), Free()
 
     def start(self, dim: int) -> jax.Array:
         return jnp.ones(())
@@ -116,9 +119,12 @@ class _Directed(Covariance):
         "covariance_stabiliser", "none", "whether it starts with one sigma"
     )
 
+    def parts(self) -> tuple[Estimator, Stabiliser]:
+        return self.estimator, self.stabiliser
+
     @property
-    def learning_rate(self) -> ArrayLike:
-        return self.estimator.learning_rate
+    def rate(self) -> Number:
+        return self.estimator.rate
 
 
 @kind("likelihood", "per_dimension")

@@ -8,13 +8,12 @@ directions, and be freed later.
 
 import abc
 import dataclasses
-from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
-from jax.typing import ArrayLike
 
 from spiral_vae.fields import NOT_NEGATIVE, SHARE, contract, field, kind
+from spiral_vae.maths.arrays import Number
 from spiral_vae.model.likelihood.base import Values, covariance, isotropic, scale_like
 
 
@@ -23,7 +22,10 @@ from spiral_vae.model.likelihood.base import Values, covariance, isotropic, scal
 class Estimator(abc.ABC):
     """A way to find a scale."""
 
-    learning_rate: ClassVar[ArrayLike] = 0.0  # of its parameters, where it has any
+    @property
+    def rate(self) -> Number:
+        """The learning rate of its parameters, where it has any."""
+        return 0.0
 
     @abc.abstractmethod
     def init(self, scale: jax.Array, dim: int, warmup: bool) -> tuple[Values, Values]:
@@ -101,7 +103,7 @@ class FullData(_ClosedForm):
 class Averaging:
     """A scale that moves towards each batch's moment."""
 
-    averaging: ArrayLike = field(0.05, SHARE, "weight of the newest batch in a moving average")
+    averaging: Number = field(0.05, SHARE, "weight of the newest batch in a moving average")
 
 
 @kind("estimator", "batch")
@@ -122,7 +124,7 @@ class MovingAverage(_ClosedForm, Averaging):
         return moved(carried, moment, self.averaging)
 
 
-def moved(carried: Values, moment: jax.Array, rate: ArrayLike) -> Values:
+def moved(carried: Values, moment: jax.Array, rate: Number) -> Values:
     """Returns a carried scale whose covariance has moved by `rate` towards a moment [D, D]."""
     old = covariance(carried["scale"], len(moment))
     return {"scale": scale_like(carried["scale"], old + rate * (moment - old))}
@@ -132,7 +134,12 @@ def moved(carried: Values, moment: jax.Array, rate: ArrayLike) -> Values:
 class Rate:
     """Parameters with a learning rate of their own."""
 
-    learning_rate: ArrayLike = field(1e-3, NOT_NEGATIVE, "of a learned log sigma")
+    learning_rate: Number = field(1e-3, NOT_NEGATIVE, "of a learned log sigma")
+
+    @property
+    def rate(self) -> Number:
+        """The learning rate."""
+        return self.learning_rate
 
 
 @kind("estimator", "learned")

@@ -5,9 +5,9 @@ import math
 
 import jax
 import jax.numpy as jnp
-from jax.typing import ArrayLike
 
 from spiral_vae.fields import POSITIVE, field, finite, kind, optional
+from spiral_vae.maths.arrays import Number
 from spiral_vae.maths.observation import Observation
 from spiral_vae.maths.ramp import Time
 from spiral_vae.model.likelihood.base import Heads, Likelihood, Values
@@ -30,13 +30,13 @@ class Geco(Likelihood):
     (Its opposite, kappa^2 <- 1/(2 lambda), would run away from the fixed point.)
     """
 
-    kappa: ArrayLike | None = field(
+    kappa: Number | None = field(
         None,
         optional(POSITIVE),
         "root mean square error a dimension that is aimed at; empty: it is found",
     )
-    geco_rate: ArrayLike = field(0.01, POSITIVE, "of log lambda a step, for a relative excess of 1")
-    geco_averaging: ArrayLike = field(
+    geco_rate: Number = field(0.01, POSITIVE, "of log lambda a step, for a relative excess of 1")
+    geco_averaging: Number = field(
         0.99,
         finite("a number in [0, 1)", lambda value: 0 <= value < 1),
         "weight of the past in the average of the excess (elsewhere averaging is of the newest)",

@@ -13,9 +13,9 @@ from typing import ClassVar
 import jax
 import jax.numpy as jnp
 from jax.scipy.special import digamma, gammaln
-from jax.typing import ArrayLike
 
 from spiral_vae.fields import NOT_NEGATIVE, Together, choice, contract, field, kind, number
+from spiral_vae.maths.arrays import Number
 from spiral_vae.maths.noise import Noise, Normal, StudentT
 from spiral_vae.maths.observation import Observation
 from spiral_vae.maths.ramp import Time
@@ -36,12 +36,12 @@ class Stabiliser:
     detached: ClassVar[bool] = False  # whether these train no hidden layer
     separate: ClassVar[bool] = False  # whether the decoder has a loss of its own
 
-    def init(self, sigma: ArrayLike) -> Values:
+    def init(self, sigma: Number) -> Values:
         """Returns the values to carry."""
         del sigma
         return {}
 
-    def log_variance(self, values: Values, sigma: ArrayLike, logvar: jax.Array) -> jax.Array:
+    def log_variance(self, values: Values, sigma: Number, logvar: jax.Array) -> jax.Array:
         """Returns log sigma^2 of each dimension, [D], for the head [D]."""
         del values
         return 2 * jnp.log(sigma) + logvar
@@ -79,7 +79,7 @@ class BetaNll(Stabiliser):
 
     separate: ClassVar[bool] = True
 
-    beta_nll: ArrayLike = field(
+    beta_nll: Number = field(
         0.5, number(0, 1), "the gradient is weighted by var^beta_nll; 0 is the plain likelihood"
     )
 
@@ -111,10 +111,10 @@ class OneSigmaFirst(WarmUp, Averaging, Stabiliser):
     Jorgensen & Hauberg 2019, https://arxiv.org/abs/1906.03260, whose two optimisers and
     extrapolation are left out)."""
 
-    def init(self, sigma: ArrayLike) -> Values:
+    def init(self, sigma: Number) -> Values:
         return {"scale": jnp.asarray(sigma, jnp.float32), "free": jnp.zeros(())}
 
-    def log_variance(self, values: Values, sigma: ArrayLike, logvar: jax.Array) -> jax.Array:
+    def log_variance(self, values: Values, sigma: Number, logvar: jax.Array) -> jax.Array:
         return 2 * jnp.log(values["scale"]) + values["free"] * logvar
 
     def update(self, carried: Values, moment: jax.Array, time: Time) -> Values:
@@ -147,6 +147,7 @@ class Variational(IntegratedOut):
     def log_prob(self, observation: Observation, x: jax.Array) -> jax.Array:
         # q(precision|z) = Gamma(a, b), of which the Student-t with 2a degrees of freedom and
         # scale^2 = b/a is the mixture.
+        assert isinstance(observation.noise, StudentT)
         dof = observation.noise.dof
         a, b = 0.5 * dof, 0.5 * dof * observation.scale**2
         square = (x - observation.mean) ** 2
@@ -167,8 +168,8 @@ class Heteroscedastic(Likelihood):
         ),
     )
 
-    floor: ArrayLike = field(0.0, NOT_NEGATIVE, "least standard deviation")
-    weight_decay: ArrayLike = field(0.0, NOT_NEGATIVE, "of the variance head")
+    floor: Number = field(0.0, NOT_NEGATIVE, "least standard deviation")
+    weight_decay: Number = field(0.0, NOT_NEGATIVE, "of the variance head")
     stabiliser: Stabiliser = choice("stabiliser", "none", "what keeps sigma(z) in bounds")
 
     def heads(self, dim: int) -> dict[str, int]:
@@ -179,7 +180,7 @@ class Heteroscedastic(Likelihood):
         return self.stabiliser.heads if self.stabiliser.detached else ()
 
     @property
-    def weight_decay_of_heads(self) -> Mapping[str, ArrayLike]:
+    def weight_decay_of_heads(self) -> Mapping[str, Number]:
         return {name: self.weight_decay for name in self.stabiliser.heads}
 
     def init(self, dim: int) -> tuple[Values, Values]:

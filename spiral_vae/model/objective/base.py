@@ -10,10 +10,10 @@ from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
-from jax.typing import ArrayLike
 
 from spiral_vae.fields import NOT_NEGATIVE, contract, field, integer, number
 from spiral_vae.maths import ramp
+from spiral_vae.maths.arrays import Number
 from spiral_vae.maths.ramp import Time
 from spiral_vae.model import networks
 from spiral_vae.model.posterior import Posterior
@@ -81,8 +81,8 @@ class Objective(abc.ABC):
 class Bound(Objective):
     """A bound whose KL has a weight."""
 
-    beta: ArrayLike = field(1.0, NOT_NEGATIVE, "weight of the KL; 1 is the bound on log p(x)")
-    kl_warmup: ArrayLike = field(
+    beta: Number = field(1.0, NOT_NEGATIVE, "weight of the KL; 1 is the bound on log p(x)")
+    kl_warmup: Number = field(
         0.0,
         number(0, 0.9),
         "fraction of the training over which the KL's weight rises linearly from 0 to beta; at "

@@ -85,7 +85,7 @@ class Posterior(abc.ABC):
         return Nodes(
             z=self.sample(heads, jnp.asarray(eps[own])),
             log_weight=jnp.asarray(log_weight[own[1:]]),
-            coarse=even.reshape(latent_dim, -1).all(axis=0),
+            coarse=np.all(even.reshape(latent_dim, -1), axis=0),
         )
 
     def moments(self, heads: Heads) -> tuple[jax.Array, jax.Array]:
