@@ -43,11 +43,11 @@ _ALL = (
         heading="kl",
         form="{:.3f}",
     ),
-    Metric("nll", r"-E log p under p\*", label="nll", needs=_TRUTH),
+    Metric("nll", "-E log p under p*", label="nll", needs=_TRUTH),
     Metric("nll_error", "what halving the nodes changes in it", log=True, needs=_TRUTH),
     Metric(
         "kl_to_truth",
-        r"KL(p\*\|\|p), the distance of the learned density from the true one",
+        "KL(p*||p), the distance of the learned density from the true one",
         label=r"$\mathrm{KL}(p^*\|\,p)$",
         heading="kl to truth",
         log=True,
@@ -56,7 +56,7 @@ _ALL = (
     Metric("kl_to_truth_error", "what halving the nodes changes in it", log=True, needs=_TRUTH),
     Metric(
         "kl_from_truth",
-        r"KL(p\|\|p\*); empty for a sigma too small for a grid and for a Student-t",
+        "KL(p||p*); empty for a sigma too small for a grid and for a Student-t",
         label=r"$\mathrm{KL}(p\,\|\,p^*)$",
         log=True,
         needs=_TRUTH,
@@ -88,7 +88,7 @@ _ALL = (
     Metric("information", "I_q(x; z)", label=r"$I_q(x; z)$", needs=_ONE),
     Metric(
         "aggregate_kl",
-        r"KL(q(z)\|\|p(z)); with the information it adds up to kl_to_prior",
+        "KL(q(z)||p(z)); with the information it adds up to kl_to_prior",
         label=r"$\mathrm{KL}(q(z)\,\|\,p(z))$",
         needs=_ONE,
     ),
@@ -126,7 +126,7 @@ _ALL = (
     Metric("sigma_log_ratio_max", "the same: largest", unit="", needs=_TRUTH),
     Metric(
         "residual_ratio",
-        r"E\|\|x - m(z)\|\|^2 / D under q, in units of the decoder's noise",
+        "E||x - m(z)||^2 / D under q, in units of the decoder's noise",
         unit="",
     ),
     Metric(
@@ -163,7 +163,7 @@ _ALL = (
     Metric("max_scale_deviation", "largest |s - 1| of q's scale; 0: collapse", unit=""),
     Metric(
         "order_parameter",
-        r"sup_z \|\|m(z) - E x\|\|^2 / tr Cov(x); 0: collapse",
+        "sup_z ||m(z) - E x||^2 / tr Cov(x); 0: collapse",
         unit="",
         needs=_TRUTH,
     ),
@@ -181,7 +181,7 @@ _ALL = (
         unit="",
         needs=(*_TRUTH, *_ONE),
     ),
-    Metric("recovered", r"kl_to_truth < 0.06 and \|spearman\| > 0.98", unit="", needs=_TRUTH),
+    Metric("recovered", "kl_to_truth < 0.06 and |spearman| > 0.98", unit="", needs=_TRUTH),
     Metric("collapsed", "kl_to_prior < 0.01", unit=""),
 )
 

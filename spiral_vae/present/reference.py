@@ -56,7 +56,9 @@ def column_page() -> str:
     ]
     for metric in METRICS.values():
         needs = ", ".join(metric.needs) or "-"
-        lines.append(f"| `{metric.name}` | {metric.meaning} | {metric.unit or '-'} | {needs} |")
+        lines.append(
+            f"| `{metric.name}` | {_escaped(metric.meaning)} | {metric.unit or '-'} | {needs} |"
+        )
     return "\n".join(lines) + "\n"
 
 
@@ -80,7 +82,7 @@ PAGES = {"fields.md": field_page, "columns.md": column_page}
 
 
 def _escaped(text: str) -> str:
-    return text.replace("|", r"\|")
+    return text.replace("|", r"\|").replace("*", r"\*")
 
 
 if __name__ == "__main__":

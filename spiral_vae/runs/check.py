@@ -133,7 +133,9 @@ def _posterior(posterior: Posterior, lane: Lane) -> None:
     if latent_dim == 1:
         one = {name: head[:, 0] for name, head in heads.items()}
         mean, scale = (float(value[0]) for value in _call(posterior, "moments", one))
-        node, weight = gauss_legendre(np.linspace(mean - _REACH * scale, mean + _REACH * scale, 513))
+        node, weight = gauss_legendre(
+            np.linspace(mean - _REACH * scale, mean + _REACH * scale, 513)
+        )
         log_prob = _call(posterior, "log_prob", one, jnp.asarray(node, jnp.float32)[None])
         _one(posterior, "log_prob", float(weight @ np.exp(np.asarray(log_prob, float))), "z")
 
@@ -188,4 +190,3 @@ def _objective(objective: Objective, lane: Lane) -> None:
     _shape(objective, "shares", shares, log_prob.shape, "[samples, points]")
     if not np.allclose(np.sum(shares, axis=0), 1, atol=1e-4):
         _fail(objective, "shares", "must add up to 1 over the samples")
-

@@ -39,8 +39,7 @@ def _assembled(workdir: Path) -> "xarray.Dataset":
     import xarray
 
     columns = {
-        name: np.asarray(values)
-        for name, values in files.read_csv(workdir / life.SUMMARY).items()
+        name: np.asarray(values) for name, values in files.read_csv(workdir / life.SUMMARY).items()
     }
     config = stored.from_json((workdir / life.CONFIG).read_text())
     # The product's order: seeds are fastest.

@@ -10,8 +10,10 @@ from scipy import special, stats
 from spiral_vae.exact import evaluate, ground_truth
 from spiral_vae.maths.observation import Observation, around
 from spiral_vae.model import networks
-from spiral_vae.model.likelihood import Fixed, Learned
-from spiral_vae.process.spiral import Spiral
+from spiral_vae.model.likelihood import Fixed, FullCovariance
+from spiral_vae.model.likelihood.estimator import ByGradient
+from spiral_vae.model.networks import Hidden
+from spiral_vae.process import Spiral
 
 PI = np.pi
 BASIC = Spiral(omega=2.8 * PI, rdot=2.5, noise_sigma=0.2, u_start=0.01, u_stop=1.0)
@@ -44,22 +46,27 @@ def _moments_encoder(decode, sigma):
         weight = special.softmax(-0.5 * square / sigma**2 - 0.5 * z**2, axis=1)
         first = weight @ z
         variance = weight @ z**2 - first**2
-        return first[:, None], np.log(variance)[:, None]
+        return {"mean": first[:, None], "logvar": np.log(variance)[:, None]}
 
     return encode
 
 
+def _heads(mean, logvar=0.0):
+    """Gaussians of one log variance."""
+    return {"mean": mean, "logvar": np.full_like(mean, logvar)}
+
+
 def _mirrored(encode, decode):
     def encode_mirrored(x):
-        mean, logvar = encode(x)
-        return -mean, logvar
+        heads = encode(x)
+        return heads | {"mean": -heads["mean"]}
 
     return encode_mirrored, lambda z: decode(-z)
 
 
 def _judge(encode, decode, sigma=0.2, **kwargs):
     t, x = _data()
-    return evaluate.evaluate(encode, around(decode, sigma), spec=BASIC, t=t, x=x, **kwargs)
+    return evaluate.evaluate(encode, around(decode, sigma), curve=BASIC, t=t, x=x, **kwargs)
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +76,7 @@ def exact():
 
 @pytest.fixture(scope="module")
 def truth():
-    return ground_truth.process(BASIC)
+    return ground_truth.truth(BASIC)
 
 
 def test_the_exact_decoder_is_at_no_distance_from_the_truth(exact, truth):
@@ -134,7 +141,7 @@ def test_metrics_do_not_depend_on_the_order_of_the_points(exact):
     t, x = _data()
     encode = _moments_encoder(_exact_decode, 0.2)
     observe = around(_exact_decode, 0.2)
-    other = evaluate.evaluate(encode, observe, spec=BASIC, t=t[::-1], x=x[::-1], gap_points=500)
+    other = evaluate.evaluate(encode, observe, curve=BASIC, t=t[::-1], x=x[::-1], gap_points=500)
     for name, value in exact.metrics.items():
         assert other.metrics[name] == pytest.approx(value, abs=1e-10), name  # order of sums
 
@@ -161,22 +168,25 @@ def test_a_mirrored_latent_changes_only_the_sign_of_spearman(exact):
 def test_a_mirrored_two_latent_model_reports_its_strongest_latent():
     """The first latent does nothing; the second is the exact one, backwards.
 
-    With louder noise, 1.0, as its plane of x has few nodes and two latents have 160,000.
+    With louder noise, 1.0, as its space of x has few nodes and two latents have 160,000.
     """
     loud = dataclasses.replace(BASIC, noise_sigma=1.0)
     encode = _moments_encoder(_exact_decode, 1.0)
     t, x = _data(16)
 
     def encode_two(x):
-        mean, logvar = encode(x)
+        mean, logvar = encode(x)["mean"], encode(x)["logvar"]
         zero = np.zeros_like(mean)
-        return np.concatenate([zero, -mean], 1), np.concatenate([zero, logvar], 1)
+        return {
+            "mean": np.concatenate([zero, -mean], 1),
+            "logvar": np.concatenate([zero, logvar], 1),
+        }
 
     def decode_two(z):
         return _exact_decode(-z[:, 1:])
 
-    report = evaluate.evaluate(encode_two, around(decode_two, 1.0), spec=loud, t=t, x=x)
-    one = evaluate.evaluate(encode, around(_exact_decode, 1.0), spec=loud, t=t, x=x).metrics
+    report = evaluate.evaluate(encode_two, around(decode_two, 1.0), curve=loud, t=t, x=x)
+    one = evaluate.evaluate(encode, around(_exact_decode, 1.0), curve=loud, t=t, x=x).metrics
     m = report.metrics
     assert report.gaps is None and report.calibration is None
     assert m["spearman"] == pytest.approx(-one["spearman"], abs=1e-12)
@@ -187,7 +197,7 @@ def test_a_mirrored_two_latent_model_reports_its_strongest_latent():
 
 def test_three_latents_are_refused():
     with pytest.raises(ValueError, match="at most 2 latent dimensions"):
-        _judge(lambda x: (np.zeros((len(x), 3)),) * 2, lambda z: z[:, :2])
+        _judge(lambda x: _heads(np.zeros((len(x), 3))), lambda z: z[:, :2])
 
 
 def _constant(point):
@@ -195,7 +205,7 @@ def _constant(point):
 
 
 def _prior(x):
-    return np.zeros((len(x), 1)), np.zeros((len(x), 1))
+    return _heads(np.zeros((len(x), 1)))
 
 
 def test_a_collapsed_model_is_the_isotropic_gaussian(truth):
@@ -298,7 +308,7 @@ def test_calibration_of_the_exact_posterior_of_a_line():
 
     def encode(x):
         mean = x @ w[:, None] / sigma**2 / precision
-        return mean, np.full_like(mean, -np.log(precision))
+        return _heads(mean, -np.log(precision))
 
     report = _judge(encode, lambda z: z * w, sigma)
     # Kolmogorov-Smirnov at 1 %: 1.63 / sqrt(2000), binomials at 3 deviations of 2000 draws
@@ -317,7 +327,7 @@ def test_calibration_sees_a_wrong_width(factor, sign):
 
     def encode(x):
         mean = x @ w[:, None] / sigma**2 / precision
-        return mean, np.full_like(mean, np.log(factor / precision))
+        return _heads(mean, np.log(factor / precision))
 
     m = _judge(encode, lambda z: z * w, sigma).metrics
     # q is wider by sqrt(factor): its central half covers what that many deviations cover
@@ -334,8 +344,21 @@ def test_the_exact_decoders_noise_ellipses_hold_what_they_say(exact):
     np.testing.assert_allclose(exact.calibration.noise_coverage, nominal, atol=0.034)
 
 
+def _vae():
+    return networks.VAE(
+        data_dim=2,
+        latent_dim=1,
+        encoder=networks.Network(
+            hidden=Hidden(hidden_dim=8, hidden_layers=2), heads=(("mean", 1), ("logvar", 1))
+        ),
+        decoder=networks.Network(
+            hidden=Hidden(hidden_dim=8, hidden_layers=1), heads=(("mean", 2),)
+        ),
+    )
+
+
 def test_model_of_is_the_network_in_double_precision():
-    vae = networks.VAE(networks.Encoder(8, 2), networks.Decoder(8, 1))
+    vae = _vae()
     params = vae.init(jax.random.key(0)) | {"likelihood": {}}
     encode, observe = evaluate.model_of(vae, Fixed(sigma=0.3), params)
     p = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), params)
@@ -352,15 +375,16 @@ def test_model_of_is_the_network_in_double_precision():
     x = np.random.default_rng(1).normal(size=(7, 2))
     hidden = np.tanh(dense(x, p["encoder"]["hidden_0"]))
     hidden = np.tanh(dense(hidden, p["encoder"]["hidden_1"]))
-    mean, logvar = encode(x)
-    np.testing.assert_allclose(mean, dense(hidden, p["encoder"]["mean"]), atol=1e-14)
-    np.testing.assert_allclose(logvar, dense(hidden, p["encoder"]["logvar"]), atol=1e-14)
+    heads = encode(x)
+    assert set(heads) == {"mean", "logvar"}
+    for name, head in heads.items():
+        np.testing.assert_allclose(head, dense(hidden, p["encoder"][name]), atol=1e-14)
 
 
 def test_model_of_takes_the_noise_from_the_params():
     """As training stores them: log standard deviations and a unit lower triangle."""
-    vae = networks.VAE(networks.Encoder(8, 2), networks.Decoder(8, 1))
-    learned = Learned(sigma=0.3, covariance="full")
+    vae = _vae()
+    learned = FullCovariance(sigma=0.3, estimator=ByGradient())
     own = {"log_scale": np.log([0.1, 0.5]), "lower": np.array([[9.0, 9.0], [-2.0, 9.0]])}
     params = vae.init(jax.random.key(0)) | {"likelihood": own}
     _, observe = evaluate.model_of(vae, learned, params)
@@ -393,8 +417,13 @@ def test_noise_of_a_model_is_reported_in_all_its_parts():
 
 def test_the_exact_decoder_of_uneven_noise_is_exact_in_it():
     """Noise that grows along the curve, more of it in one direction than in the other."""
-    spec = dataclasses.replace(
-        BASIC, noise_sigma=(0.5, 0.3), noise_slope=0.25, noise_angle=0.6, omega=2.0
+    curve = dataclasses.replace(
+        BASIC,
+        noise_sigma_x=0.5,
+        noise_sigma_y=0.3,
+        noise_slope=0.25,
+        noise_angle=0.6,
+        omega=2.0,
     )
     cos, sin = np.cos(0.6), np.sin(0.6)
 
@@ -405,8 +434,8 @@ def test_the_exact_decoder_of_uneven_noise_is_exact_in_it():
         return Observation(mean=mean, scale=np.linalg.cholesky(axes @ np.swapaxes(axes, 1, 2)))
 
     t, x = _data(16)
-    report = evaluate.evaluate(_prior, observe, spec=spec, t=t, x=x, gap_points=2)
-    m, truth = report.metrics, ground_truth.process(spec)
+    report = evaluate.evaluate(_prior, observe, curve=curve, t=t, x=x, gap_points=2)
+    m, truth = report.metrics, ground_truth.truth(curve)
     assert m["kl_to_truth"] == pytest.approx(0, abs=1e-6)
     np.testing.assert_allclose([m["sigma_x"], m["sigma_y"]], truth.noise_sigmas, rtol=1e-10)
     for name in ("sigma_ratio", "sigma_x_ratio", "sigma_y_ratio"):
