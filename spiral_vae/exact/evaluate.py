@@ -121,7 +121,7 @@ def evaluate(
         "inference_gap": np.mean(log_evidence - bound.elbo),
         "residual_ratio": np.mean(bound.residual) / x.shape[1],
         **_latent_metrics(t, q, curve),
-        "reconstruction_to_truth": _distance_to_truth(observe(q.moments[0]).mean, truth),
+        "reconstruction_to_truth": _distance_to_truth(observe(q.mean).mean, truth),
         **_curve_metrics(observe, q.latent_dim, truth),
     }
     gaps = calibration = None
@@ -225,7 +225,7 @@ def _ranks(values: np.ndarray) -> np.ndarray:
 
 def _latent_metrics(t: np.ndarray, q: Posteriors, curve: Curve) -> dict[str, float]:
     """Returns how the means of q relate to the true latent."""
-    mean, scale = q.moments
+    mean, scale = q.mean, q.scale
     correlation = max((spearman(column, t) for column in mean.T), key=abs)
     metrics = {
         "spearman": correlation,

@@ -54,12 +54,22 @@ class Posteriors:
 
     @functools.cached_property
     def moments(self) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and standard deviation of each latent, [N, L] both."""
+        """Mean and logvar of each latent, [N, L] both."""
         return self._mapped(_moments)
 
     @property
+    def mean(self) -> np.ndarray:
+        """Mean of each latent, [N, L]."""
+        return self.moments[0]
+
+    @property
+    def scale(self) -> np.ndarray:
+        """Standard deviation of each latent, [N, L]."""
+        return np.exp(0.5 * self.moments[1])
+
+    @property
     def latent_dim(self) -> int:
-        return self.moments[0].shape[1]
+        return self.mean.shape[1]
 
     @functools.cached_property
     def kl(self) -> np.ndarray:
@@ -165,8 +175,7 @@ def aggregate(q: Posteriors) -> tuple[float, float]:
     (Hoffman & Johnson 2016, "ELBO surgery"); the entropy of q(z) and its cross entropy with p(z)
     are integrated on one set of nodes, the entropy of each q(z|x) on its own.
     """
-    mean, scale = q.moments
-    z, weight = gauss_legendre(_panels(mean[:, 0], scale[:, 0]))
+    z, weight = gauss_legendre(_panels(q.mean[:, 0], q.scale[:, 0]))
     log_q = _log_mean(q, z)
     mass = weight * np.exp(log_q)
     information = -mass @ log_q - np.mean(q.entropy)
@@ -223,8 +232,7 @@ def best_gaussian(x: np.ndarray, q: Posteriors, observe: Observe, nodes: Mixture
       observe: p(x|z) for a batch of z.
       nodes: the model's mixture, whose nodes show the modes.
     """
-    mean, scale = q.moments
-    given = np.concatenate([mean, 2 * np.log(scale)], axis=1)[:, None]
+    given = np.concatenate(q.moments, axis=1)[:, None]
     starts = np.concatenate([given, _modes(x, nodes)], axis=1)  # [N, S, 2]
     num_starts = starts.shape[1]
     (found,) = _in_blocks(

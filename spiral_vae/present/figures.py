@@ -58,7 +58,7 @@ def draw(folder: Path, arrays: Mapping[str, Mapping[str, Any]]) -> None:
 
 
 def _basic_run(model: Model, curve: np.ndarray) -> dict[str, Any]:
-    mean, _ = model.posteriors(model.x).moments
+    mean = model.posteriors(model.x).mean
     rng = np.random.default_rng(0)
     z = rng.standard_normal((NUM_SAMPLES, mean.shape[1]))
     ordered = np.argmax(np.abs([evaluate.spearman(column, model.t) for column in mean.T]))
@@ -112,8 +112,7 @@ def _posterior(
     # The nodes of the mixture resolve the posterior; a grid for drawing resolves q as well.
     parts = [np.linspace(-5, 5, 2001)]
     for q in both:
-        mean, scale = q.moments
-        parts.append((mean + scale * np.linspace(-6, 6, 241)).ravel())
+        parts.append((q.mean + q.scale * np.linspace(-6, 6, 241)).ravel())
     z = np.sort(np.concatenate(parts))
     log_posterior = mixture.log_posterior(points, nodes)
     inside = np.abs(nodes.z[:, 0]) < 8

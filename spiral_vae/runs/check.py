@@ -132,10 +132,9 @@ def _posterior(posterior: Posterior, lane: Lane) -> None:
     _shape(posterior, "kl", _call(posterior, "kl", heads), (_NUM_POINTS,), "[points]")
     if latent_dim == 1:
         one = {name: head[:, 0] for name, head in heads.items()}
-        mean, scale = (float(value[0]) for value in _call(posterior, "moments", one))
-        node, weight = gauss_legendre(
-            np.linspace(mean - _REACH * scale, mean + _REACH * scale, 513)
-        )
+        mean, logvar = (float(value[0]) for value in _call(posterior, "moments", one))
+        reach = _REACH * np.exp(0.5 * logvar)
+        node, weight = gauss_legendre(np.linspace(mean - reach, mean + reach, 513))
         log_prob = _call(posterior, "log_prob", one, jnp.asarray(node, jnp.float32)[None])
         _one(posterior, "log_prob", float(weight @ np.exp(np.asarray(log_prob, float))), "z")
 

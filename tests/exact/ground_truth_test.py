@@ -1,14 +1,18 @@
 """The process and a model's distance from it: constants, closed forms, an independent sum."""
 
 import dataclasses
+from typing import ClassVar
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy import integrate, special, stats
 
 from spiral_vae.exact import ground_truth, mixture
-from spiral_vae.maths.observation import around
-from spiral_vae.process import Spiral
+from spiral_vae.maths.noise import Noise
+from spiral_vae.maths.observation import Observation, around
+from spiral_vae.process import Curve, Spiral
 
 PI = np.pi
 
@@ -46,7 +50,7 @@ ALL = {
 W, B = np.array([1.3, -0.7]), np.array([0.4, -0.2])
 
 
-def _curve(u, curve):
+def _point(u, curve):
     """f(t(u)) in plain numpy, [..., 2]."""
     t = np.sqrt(u) if curve.t_law == "sqrt" else u
     angle = curve.omega * t
@@ -69,7 +73,7 @@ def _exact_decoder(curve):
 
     def decode(z):
         u = curve.u_start + (curve.u_stop - curve.u_start) * special.ndtr(z[:, 0])
-        return _curve(u, curve)
+        return _point(u, curve)
 
     return decode
 
@@ -85,9 +89,9 @@ def _moments(curve):
     """The mean and covariance of x by scipy's adaptive quadrature over u."""
 
     def second(u, i, j):
-        return _curve(u, curve)[i] * _curve(u, curve)[j] + _noise(u, curve)[i, j]
+        return _point(u, curve)[i] * _point(u, curve)[j] + _noise(u, curve)[i, j]
 
-    mean = np.array([_expect(lambda u, i=i: _curve(u, curve)[i], curve) for i in range(2)])
+    mean = np.array([_expect(lambda u, i=i: _point(u, curve)[i], curve) for i in range(2)])
     square = [[_expect(lambda u, i=i, j=j: second(u, i, j), curve) for j in (0, 1)] for i in (0, 1)]
     return mean, square - np.outer(mean, mean)
 
@@ -152,13 +156,13 @@ def test_the_moments_of_the_space_are_those_of_the_mixture(name):
 @pytest.mark.parametrize("name", ["basic", "uniform", "clean"])
 def test_density_of_the_process_agrees_with_adaptive_quadrature(name):
     curve = ALL[name]
-    x = _curve(np.array([curve.u_start, 0.4, 0.77, curve.u_stop]), curve)
+    x = _point(np.array([curve.u_start, 0.4, 0.77, curve.u_stop]), curve)
     x = x + curve.noise_sigma * np.array([[0.5, -1.0], [2.0, 2.0], [-3.0, 1.0], [4.0, 0.0]])
     value, error = ground_truth.truth_density(curve).log_density(x)
     for point, found in zip(x, value, strict=True):
 
         def density(u, point=point):
-            square = np.sum((point - _curve(u, curve)) ** 2, axis=-1) / curve.noise_sigma**2
+            square = np.sum((point - _point(u, curve)) ** 2, axis=-1) / curve.noise_sigma**2
             return np.exp(-0.5 * square) / (2 * PI * curve.noise_sigma**2)
 
         grid = np.linspace(curve.u_start, curve.u_stop, 4001)
@@ -177,7 +181,7 @@ def test_entropy_and_information_of_uneven_noise_are_those_of_a_plain_grid(name)
     curve, truth = ALL[name], ground_truth.truth(ALL[name])
     node, weight = np.polynomial.legendre.leggauss(160)
     u = curve.u_start + (curve.u_stop - curve.u_start) * 0.5 * (node + 1)
-    mean, noise = _curve(u, curve), _noise(u, curve)
+    mean, noise = _point(u, curve), _noise(u, curve)
     step, reach = 0.1, 9 * np.sqrt(np.max(np.linalg.eigvalsh(noise)))  # half of the least noise
     low, high = mean.min(axis=0) - reach, mean.max(axis=0) + reach
     axes = [np.arange(a, b, step) for a, b in zip(low, high, strict=True)]
@@ -317,7 +321,7 @@ def test_against_an_independent_computation_in_numpy(seed, sigma):
     curve, decode = BASIC, _tanh_decoder(seed, hidden=6)
     node, weight = np.polynomial.legendre.leggauss(400)
     u = curve.u_start + (curve.u_stop - curve.u_start) * 0.5 * (node + 1)
-    truth_means, truth_weights = _curve(u, curve), 0.5 * weight
+    truth_means, truth_weights = _point(u, curve), 0.5 * weight
     z = np.linspace(-12, 12, 1501)
     z_weights = stats.norm.pdf(z) * (z[1] - z[0])
     means = decode(z[:, None])
@@ -376,8 +380,150 @@ def test_true_decoder_takes_quantiles_of_z_to_quantiles_of_t(name):
     share = np.arange(1, 100) / 100
     u = curve.u_start + (curve.u_stop - curve.u_start) * share
     t = np.sqrt(u) if curve.t_law == "sqrt" else u
-    curve = curve.rdot * t * np.array([np.cos(curve.omega * t), np.sin(curve.omega * t)])
+    point = curve.rdot * t * np.array([np.cos(curve.omega * t), np.sin(curve.omega * t)])
     found = ground_truth.true_decoder(curve)(stats.norm.ppf(share)[:, None])
-    np.testing.assert_allclose(found.mean, curve.T, atol=1e-12)
+    np.testing.assert_allclose(found.mean, point.T, atol=1e-12)
     covariance = found.scale @ np.swapaxes(found.scale, 1, 2)
     np.testing.assert_allclose(covariance, _noise(u, curve), atol=1e-12)
+
+
+# Curves of other kinds
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Segments(Curve):
+    """Two straight lines, 30 noise sigmas apart, with a share of the points on the first."""
+
+    dim: ClassVar[int] = 2
+
+    share: float = 0.3
+    lengths: ClassVar[tuple[float, float]] = (2.0, 0.5)
+
+    def point(self, t):
+        one, two = self.lengths[0] * t, self.lengths[1] * (t - 2)
+        return jnp.where(t < 1.5, jnp.stack([one, 0 * t]), jnp.stack([0 * t + 1, 9 + two]))
+
+    def quantile(self, mass):
+        second = 2 + (mass - self.share) / (1 - self.share)
+        return jnp.where(mass < self.share, mass / self.share, second)
+
+    def density(self, t):
+        return jnp.where(t < 1.5, self.share, 1 - self.share)
+
+    def cdf(self, t):
+        second = self.share + (1 - self.share) * (t - 2)
+        return jnp.where(t < 1.5, self.share * t, second)
+
+    def pieces(self):
+        return jnp.asarray([[0.0, 1.0], [2.0, 3.0]])
+
+
+SEGMENTS = Segments(noise_sigma=0.3)
+
+
+def _blurred_uniform(length, sigma):
+    """The density of a uniform number in [0, length] and a Gaussian one added, and its reach."""
+
+    def density(y):
+        upper, lower = special.ndtr(y / sigma), special.ndtr((y - length) / sigma)
+        return (upper - lower) / length
+
+    return density, (-9 * sigma, length + 9 * sigma)
+
+
+def test_a_truth_in_two_pieces_has_mass_one_and_the_closed_form_entropy():
+    """Pieces that don't overlap: h = H(share) + the mean of their own, each a line's."""
+    truth, sigma = ground_truth.truth(SEGMENTS), 0.3
+    assert truth.mass.value == pytest.approx(1, abs=1e-8)
+    assert truth.mass.error < 1e-8
+    across = 0.5 * np.log(2 * PI * np.e * sigma**2)
+    shares = np.array([0.3, 0.7])
+    own = []
+    for length in Segments.lengths:
+        density, ends = _blurred_uniform(length, sigma)
+        along, _ = integrate.quad(lambda y, p=density: special.entr(p(y)), *ends, epsabs=1e-12)
+        own.append(across + along)
+    exact = special.entr(shares).sum() + shares @ own
+    assert truth.entropy.value == pytest.approx(exact, abs=1e-8)
+    assert truth.information.value == pytest.approx(exact - 2 * across, abs=1e-8)
+    # t is uniform on each line, so its moments are known
+    points = np.array([[[0, 0], [2, 0]], [[1, 9], [1, 9.5]]], float)
+    middle, half = points.mean(axis=1), 0.5 * (points[:, 1] - points[:, 0])
+    mean = shares @ middle
+    second = np.einsum("p,pi,pj->ij", shares, middle, middle)
+    second += np.einsum("p,pi,pj->ij", shares, half, half) / 3
+    np.testing.assert_allclose(truth.mean, mean, atol=1e-12)  # rounding
+    covariance = second - np.outer(mean, mean) + sigma**2 * np.eye(2)
+    np.testing.assert_allclose(truth.covariance, covariance, atol=1e-12)
+
+
+def test_the_density_of_a_truth_in_two_pieces_is_that_of_its_lines():
+    x = np.array([[0.0, 0.0], [1.1, -0.4], [2.5, 0.3], [1.0, 9.2], [0.4, 10.0], [1.0, 5.0]])
+    first, _ = _blurred_uniform(2.0, 0.3)
+    second, _ = _blurred_uniform(0.5, 0.3)
+    normal = stats.norm(scale=0.3).pdf
+    exact = 0.3 * first(x[:, 0]) * normal(x[:, 1])
+    exact += 0.7 * normal(x[:, 0] - 1) * second(x[:, 1] - 9)
+    value, error = ground_truth.truth_density(SEGMENTS).log_density(x)
+    np.testing.assert_allclose(value, np.log(exact), atol=1e-8)
+    assert np.all(error < 1e-8)
+
+
+def test_the_true_decoder_of_two_pieces_jumps_where_their_mass_does():
+    z = stats.norm.ppf([0.15, 0.2999, 0.3001, 0.65])[:, None]
+    mean = [[1.0, 0.0], [1.9993333333, 0.0], [1.0, 9.0000714286], [1.0, 9.25]]
+    found = ground_truth.true_decoder(SEGMENTS)(z)
+    np.testing.assert_allclose(found.mean, mean, atol=1e-9)  # the digits given
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Helix(Curve):
+    """A turn and a half around the third axis."""
+
+    dim: ClassVar[int] = 3
+
+    def point(self, t):
+        return jnp.stack([jnp.cos(3 * PI * t), jnp.sin(3 * PI * t), 1.5 * t])
+
+
+HELIX = Helix(noise_sigma=0.6, t_law="uniform", u_start=0.0)
+
+
+def test_a_truth_in_three_dimensions_agrees_with_a_plain_grid():
+    """Nothing of the package: t by Gauss-Legendre, x on a Cartesian box."""
+    truth, sigma = ground_truth.truth(HELIX), 0.6
+    assert truth.mass.value == pytest.approx(1, abs=1e-8)
+    assert truth.mass.error < 1e-8
+    node, weight = np.polynomial.legendre.leggauss(48)
+    t = 0.5 * (node + 1)
+    mean = np.stack([np.cos(3 * PI * t), np.sin(3 * PI * t), 1.5 * t], axis=-1)
+    step = 0.3  # half of the noise
+    low, high = mean.min(axis=0) - 9 * sigma, mean.max(axis=0) + 9 * sigma
+    axes = [np.arange(a, b, step) for a, b in zip(low, high, strict=True)]
+    # a Gaussian of three dimensions is a product, so the mixture is one contraction
+    factors = [
+        stats.norm(scale=sigma).pdf(axis[:, None] - mean[:, i]) for i, axis in enumerate(axes)
+    ]
+    density = np.einsum("k,xk,yk,zk->xyz", 0.5 * weight, *factors, optimize=True)
+    entropy = np.sum(special.entr(density)) * step**3
+    assert truth.entropy.value == pytest.approx(entropy, abs=1e-8)
+    noise_entropy = 1.5 * np.log(2 * PI * np.e * sigma**2)
+    assert truth.information.value == pytest.approx(entropy - noise_entropy, abs=1e-8)
+    centre = 0.5 * weight @ mean
+    covariance = np.einsum("k,ki,kj->ij", 0.5 * weight, mean - centre, mean - centre)
+    np.testing.assert_allclose(truth.mean, centre, atol=1e-12)  # rounding
+    np.testing.assert_allclose(truth.covariance, covariance + sigma**2 * np.eye(3), atol=1e-12)
+    gaussian = 0.5 * np.linalg.slogdet(2 * PI * np.e * truth.covariance)[1]
+    assert truth.gaussian_nll == pytest.approx(gaussian, abs=1e-12)
+    np.testing.assert_allclose(truth.noise_sigmas, 0.6, rtol=1e-12)
+
+
+def test_the_true_decoder_in_three_dimensions_is_at_no_distance():
+    truth = ground_truth.truth(HELIX)
+    density = ground_truth.model_density(ground_truth.true_decoder(HELIX), 1)
+    nll = ground_truth.cross_entropy(truth, density)
+    assert nll.value - truth.entropy.value == pytest.approx(0, abs=1e-8)
+    found = ground_truth.kl_from_truth(truth, density, max_nodes=10**6)
+    assert found.value == pytest.approx(0, abs=1e-8)

@@ -19,7 +19,7 @@ def kl_to_posterior(
     identity log p = ELBO + KL checks `elbo` and the evidence.
     """
     eps, weight = gauss_legendre(np.linspace(-9, 9, 33))
-    mean, scale = q.moments
+    mean, scale = q.mean, q.scale
     z = mean + scale * eps
     log_q = q.log_prob(z[..., None])
     log_posterior = log_likelihood(observe, x, z[..., None])[0] + log_prior(z[None])

@@ -89,11 +89,11 @@ class Posterior(abc.ABC):
         )
 
     def moments(self, heads: Heads) -> tuple[jax.Array, jax.Array]:
-        """Returns mean and standard deviation of each latent, [L, ...] both."""
+        """Returns mean and logvar of each latent, [L, ...] both."""
         nodes = self.nodes(heads, _KL_NODES)
         weight = jnp.exp(nodes.log_weight)
         mean = jnp.sum(weight * nodes.z, axis=1)
-        return mean, jnp.sqrt(jnp.sum(weight * (nodes.z - mean[:, None]) ** 2, axis=1))
+        return mean, jnp.log(jnp.sum(weight * (nodes.z - mean[:, None]) ** 2, axis=1))
 
     def cdf(self, heads: Heads, z: jax.Array) -> jax.Array:
         """Returns Q(z|x) for one example and one latent, a scalar, for z [1].

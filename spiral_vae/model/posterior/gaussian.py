@@ -33,7 +33,7 @@ class Gaussian(Posterior):
         return gaussian.kl_to_standard(heads["mean"], heads["logvar"])
 
     def moments(self, heads: Heads) -> tuple[jax.Array, jax.Array]:
-        return heads["mean"], jnp.exp(0.5 * heads["logvar"])
+        return heads["mean"], heads["logvar"]
 
     def cdf(self, heads: Heads, z: jax.Array) -> jax.Array:
         return ndtr((z - heads["mean"]) * jnp.exp(-0.5 * heads["logvar"]))[0]
