@@ -7,9 +7,8 @@ import dataclasses
 from typing import ClassVar
 
 import jax.numpy as jnp
-from jax.typing import ArrayLike
 
-from spiral_vae import POSITIVE, SHARE, Objective, Terms, base_config, field, kind
+from spiral_vae import POSITIVE, SHARE, Number, Objective, Terms, base_config, field, kind
 
 
 @kind("objective", "annealed")
@@ -17,8 +16,8 @@ from spiral_vae import POSITIVE, SHARE, Objective, Terms, base_config, field, ki
 class Annealed(Objective):
     of_length: ClassVar[bool] = True  # an epoch depends on how many there are
 
-    start: ArrayLike = field(3.0, POSITIVE, "weight of the KL at the beginning")
-    duration: ArrayLike = field(0.5, SHARE, "fraction of the training until the weight is 1")
+    start: Number = field(3.0, POSITIVE, "weight of the KL at the beginning")
+    duration: Number = field(0.5, SHARE, "fraction of the training until the weight is 1")
 
     def weight(self, time):
         return self.start ** jnp.maximum(1 - time.progress / self.duration, 0)

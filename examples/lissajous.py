@@ -7,16 +7,15 @@ import dataclasses
 import math
 
 import jax.numpy as jnp
-from jax.typing import ArrayLike
 
-from spiral_vae import POSITIVE, PlaneCurve, base_config, field, kind
+from spiral_vae import POSITIVE, Number, PlaneCurve, base_config, field, kind
 
 
 @kind("data", "lissajous")
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Lissajous(PlaneCurve):
-    radius: ArrayLike = field(2.0, POSITIVE, "half of its width")
-    ratio: ArrayLike = field(0.5, POSITIVE, "of the frequencies of both axes")
+    radius: Number = field(2.0, POSITIVE, "half of its width")
+    ratio: Number = field(0.5, POSITIVE, "of the frequencies of both axes")
 
     def point(self, t):
         angle = 2 * math.pi * t

@@ -28,6 +28,7 @@ from spiral_vae.fields import (
     one_of,
     optional,
 )
+from spiral_vae.maths.arrays import Number
 from spiral_vae.maths.noise import Noise, Normal, StudentT
 from spiral_vae.maths.observation import Observation, around
 from spiral_vae.maths.ramp import Time
@@ -54,6 +55,7 @@ __all__ = [
     "Likelihood",
     "Noise",
     "Normal",
+    "Number",
     "Objective",
     "Observation",
     "PlaneCurve",

@@ -4,8 +4,6 @@
 """
 
 import dataclasses
-import functools
-from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -19,10 +17,7 @@ from spiral_vae.exact.inference import Encode, Posteriors
 from spiral_vae.exact.metrics import axes_of, in_order
 from spiral_vae.exact.mixture import Mixture
 from spiral_vae.maths import observation as observation_lib
-from spiral_vae.maths import shapes
 from spiral_vae.maths.observation import Observe
-from spiral_vae.model import networks
-from spiral_vae.model.likelihood import Likelihood
 from spiral_vae.model.posterior import Gaussian, Posterior
 from spiral_vae.process import Curve
 
@@ -166,48 +161,6 @@ def verdict(metrics: dict[str, float]) -> str:
     if abs(metrics["spearman"]) <= RECOVERED_SPEARMAN:
         return "partly folded"
     return "recovered" if metrics["recovered"] else "inaccurate"
-
-
-def model_of(
-    vae: networks.VAE, likelihood: Likelihood, params: networks.Params
-) -> tuple[Encode, Observe]:
-    """Returns a VAE's encoder and p(x|z) as float64 functions of batches.
-
-    Args:
-      vae: the networks.
-      likelihood: of one lane.
-      params: of encoder, decoder and likelihood, with what the latter carried.
-    """
-    with jax.enable_x64(True):
-        fixed = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float64), (params, likelihood))
-
-    def on_batch(function: Callable) -> Callable:
-        def call(batch: np.ndarray):
-            with jax.enable_x64(True):
-                return shapes.mapped(
-                    functools.partial(function, *fixed), np.asarray(batch, np.float64)
-                )
-
-        return call
-
-    return on_batch(_jit_encode(vae)), on_batch(_jit_observe(vae))
-
-
-@functools.cache
-def _jit_encode(vae: networks.VAE) -> Callable:
-    def encode(params, likelihood, x):
-        del likelihood
-        return vae.encode(params, x)
-
-    return jax.jit(jax.vmap(encode, in_axes=(None, None, 0)))
-
-
-@functools.cache
-def _jit_observe(vae: networks.VAE) -> Callable:
-    def observe(params, likelihood, z):
-        return likelihood.observation(params["likelihood"], vae.decode(params, z)).full()
-
-    return jax.jit(jax.vmap(observe, in_axes=(None, None, 0)))
 
 
 def spearman(a: np.ndarray, b: np.ndarray) -> float:

@@ -9,10 +9,10 @@ import numpy as np
 
 from spiral_vae.exact import evaluate, ground_truth, inference, mixture
 from spiral_vae.exact.ground_truth import Truth
+from spiral_vae.exact.model import Model
 from spiral_vae.maths import observation as observation_lib
 from spiral_vae.maths.observation import Observation
 from spiral_vae.present import plotting
-from spiral_vae.runs.load import Model
 
 NUM_SAMPLES = 500
 NUM_POINTS = 6  # whose posteriors are shown

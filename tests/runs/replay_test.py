@@ -5,8 +5,7 @@ import traceback
 
 import pytest
 
-from spiral_vae.runs import replay
-from spiral_vae.runs import run
+from spiral_vae.runs import replay, run
 from spiral_vae.workdir import life as workdir
 from tests.lanes import make_config
 

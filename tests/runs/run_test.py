@@ -6,14 +6,14 @@ import itertools
 import numpy as np
 import pytest
 
-from spiral_vae.training import cells
-from spiral_vae.present import figures
-from spiral_vae.workdir import files
-from spiral_vae.runs import run
-from spiral_vae.config import lanes as sweep
-from spiral_vae.runs import load as trained
-from spiral_vae.workdir import life as workdir
 from spiral_vae.config import command_line as config_lib
+from spiral_vae.config import lanes as sweep
+from spiral_vae.present import figures
+from spiral_vae.runs import load as trained
+from spiral_vae.runs import run
+from spiral_vae.training import cells
+from spiral_vae.workdir import files
+from spiral_vae.workdir import life as workdir
 from tests.lanes import make_config
 
 

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from spiral_vae.workdir import checksums
-from spiral_vae.workdir import files
+from spiral_vae.workdir import checksums, files
 from spiral_vae.workdir import life as workdir
 from spiral_vae.workdir.life import WorkdirError
 

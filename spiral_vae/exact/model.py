@@ -1,0 +1,116 @@
+"""A trained lane as functions and arrays in float64, and the report on it."""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from spiral_vae.exact import evaluate
+from spiral_vae.exact.inference import Encode, Posteriors
+from spiral_vae.maths import shapes
+from spiral_vae.maths.observation import Observe
+from spiral_vae.model import networks
+from spiral_vae.model.likelihood import Likelihood
+from spiral_vae.model.posterior import Posterior
+from spiral_vae.process import Curve, Data
+from spiral_vae.training.train import Lane
+
+
+@dataclasses.dataclass(frozen=True)
+class Model:
+    """One trained lane, as functions and arrays."""
+
+    encode: Encode  # x [N, D] -> heads of q(z|x), [N, size] each
+    observe: Observe  # z [N, L] -> p(x|z)
+    posterior: Posterior  # the family of q(z|x)
+    curve: Curve  # the truth
+    t: np.ndarray  # true latent of the training points, [n]
+    x: np.ndarray  # training points, [n, D]
+
+    def decode(self, z: np.ndarray) -> np.ndarray:
+        """Returns the mean of p(x|z), [N, D], for z [N, L]."""
+        return self.observe(z).mean
+
+    def posteriors(self, x: np.ndarray) -> Posteriors:
+        """Returns q(z|x) for x [N, D]."""
+        return Posteriors(self.posterior, self.encode(x))
+
+
+def of_lane(lane: Lane, params: networks.Params, data: Data) -> Model:
+    """Returns the model of one lane, none of whose leaves has an axis of lanes."""
+    params = {"likelihood": {}, **params}  # a fixed sigma has no entry in params.npz
+    encode, observe = functions_of(lane.vae, lane.likelihood, params)
+    curve = lane.data.truth
+    assert curve is not None  # every process so far has one
+    return Model(
+        encode=encode,
+        observe=observe,
+        posterior=lane.posterior,
+        curve=jax.tree.map(float, curve),
+        t=np.asarray(data.t),
+        x=np.asarray(data.x),
+    )
+
+
+def functions_of(
+    vae: networks.VAE, likelihood: Likelihood, params: networks.Params
+) -> tuple[Encode, Observe]:
+    """Returns a VAE's encoder and p(x|z) as float64 functions of batches.
+
+    Args:
+      vae: the networks.
+      likelihood: of one lane.
+      params: of encoder, decoder and likelihood, with what the latter carried.
+    """
+    with jax.enable_x64(True):
+        fixed = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float64), (params, likelihood))
+
+    def on_batch(function: Callable) -> Callable:
+        def call(batch: np.ndarray):
+            with jax.enable_x64(True):
+                return shapes.mapped(
+                    functools.partial(function, *fixed), np.asarray(batch, np.float64)
+                )
+
+        return call
+
+    return on_batch(_jit_encode(vae)), on_batch(_jit_observe(vae))
+
+
+@functools.cache
+def _jit_encode(vae: networks.VAE) -> Callable:
+    def encode(params, likelihood, x):
+        del likelihood
+        return vae.encode(params, x)
+
+    return jax.jit(jax.vmap(encode, in_axes=(None, None, 0)))
+
+
+@functools.cache
+def _jit_observe(vae: networks.VAE) -> Callable:
+    def observe(params, likelihood, z):
+        return likelihood.observation(params["likelihood"], vae.decode(params, z)).full()
+
+    return jax.jit(jax.vmap(observe, in_axes=(None, None, 0)))
+
+
+def judge(model: Model, gap_points: int = 24) -> evaluate.Report:
+    """Returns the report on one lane."""
+    return evaluate.evaluate(
+        model.encode,
+        model.observe,
+        curve=model.curve,
+        t=model.t,
+        x=model.x,
+        posterior=model.posterior,
+        gap_points=gap_points,
+    )
+
+
+def take(tree: Any, index: int) -> Any:
+    """Returns one lane of a tree of [R, ...] leaves."""
+    return jax.tree.map(lambda leaf: leaf[index], tree)
