@@ -28,7 +28,7 @@ def of_lane(model: Model, report: evaluate.Report) -> Arrays:
       report: on it; its gaps are drawn, so they should have many points.
     """
     truth = ground_truth.truth(model.curve)
-    curve = truth.density.fine.mean
+    curve = _in_plane(truth.density.fine.mean)
     found: Arrays = {"basic_run": _basic_run(model, curve)}
     if model.x.shape[1] == 2:
         found["density"] = _density(model, truth)
@@ -64,12 +64,17 @@ def _basic_run(model: Model, curve: np.ndarray) -> dict[str, Any]:
     ordered = np.argmax(np.abs([evaluate.spearman(column, model.t) for column in mean.T]))
     return {
         "t": model.t,
-        "x": model.x,
+        "x": _in_plane(model.x),
         "mean": mean[:, ordered],
-        "reconstruction": model.decode(mean),
-        "samples": observation_lib.draw(rng, model.observe(z)),
+        "reconstruction": _in_plane(model.decode(mean)),
+        "samples": _in_plane(observation_lib.draw(rng, model.observe(z))),
         "curve": curve,
     }
+
+
+def _in_plane(points: np.ndarray) -> np.ndarray:
+    """Returns points [N, D] by their first two dimensions, [N, 2]; one alone lies along x."""
+    return np.pad(points, ((0, 0), (0, max(0, 2 - points.shape[1]))))[:, :2]
 
 
 def _density(model: Model, truth: Truth) -> dict[str, Any]:
@@ -126,7 +131,7 @@ def _posterior(
         "exact": exact,
         "encoder": density(both[0]),
         "best": density(both[1]),
-        "points": points,
-        "x": x,
+        "points": _in_plane(points),
+        "x": _in_plane(x),
         "curve": curve,
     }

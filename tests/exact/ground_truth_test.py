@@ -571,17 +571,18 @@ def _with_noise(noise, sigma):
     return observe
 
 
-# Nodes converge on what is smooth; a kink costs their square, which halving them shows.
-@pytest.mark.parametrize(("noise", "tolerance"), [(Laplace(), 2e-4), (Logistic(), 1e-8)])
-def test_noise_of_a_users_own_gives_a_density_of_mass_one(noise, tolerance):
+# Nodes converge fast on what is smooth; a kink costs what halving them shows.
+@pytest.mark.parametrize(
+    ("noise", "mass", "shown"), [(Laplace(), 2e-4, 0.01), (Logistic(), 1e-8, 1e-8)]
+)
+def test_noise_of_a_users_own_gives_a_density_of_mass_one(noise, mass, shown):
     density = ground_truth.model_density(_with_noise(noise, 0.3), 1, reach=5.0)
     step = 0.1
     axis = np.arange(-12, 12, step)
     x = np.stack(np.meshgrid(axis, axis), axis=-1).reshape(-1, 2)
     value, error = density.log_density(x)
-    mass = np.sum(np.exp(value)) * step**2
-    assert mass == pytest.approx(1, abs=tolerance)
-    assert np.sum(np.exp(value) * error) * step**2 < 20 * tolerance
+    assert np.sum(np.exp(value)) * step**2 == pytest.approx(1, abs=mass)
+    assert np.sum(np.exp(value) * error) * step**2 < shown
 
 
 @pytest.mark.parametrize("noise", [Laplace(), Logistic()])

@@ -24,7 +24,9 @@ def kl_to_posterior(
     log_q = q.log_prob(z[..., None])
     log_posterior = log_likelihood(observe, x, z[..., None])[0] + log_prior(z[None])
     log_posterior -= log_evidence[:, None]
-    return np.sum(scale * weight * np.exp(log_q) * (log_q - log_posterior), axis=1)
+    # Where q is 1e-6 wide, z - mean has 10 digits: too few for a mass of one and terms of 1e5 nats.
+    mass = scale * weight * np.exp(log_q)
+    return np.sum(mass * (log_q - log_posterior), axis=1) / np.sum(mass, axis=1)
 
 
 def chi_square(log_posterior: np.ndarray, q: Posteriors, nodes: Mixture) -> np.ndarray:

@@ -5,10 +5,15 @@ import numpy as np
 import pytest
 from scipy import special, stats
 
-from spiral_vae.exact import evaluate, ground_truth, inference, mixture
+from spiral_vae.exact import ground_truth, inference, mixture
+from spiral_vae.exact.inference import gaussians
+from spiral_vae.exact.model import functions_of
+from spiral_vae.maths.noise import StudentT
 from spiral_vae.maths.observation import Observation, around
 from spiral_vae.model import networks
 from spiral_vae.model.likelihood import Fixed
+from spiral_vae.model.networks import Hidden
+from tests.exact.identities import chi_square, kl_to_posterior
 
 PI = np.pi
 W, B = np.array([1.3, -0.7]), np.array([0.4, -0.2])
@@ -33,18 +38,22 @@ def _points(num=40, seed=0):
 
 
 def _posterior(x):
-    """The exact posterior of the line: mean [N, 1] and logvar [N, 1]."""
+    """The exact posterior of the line."""
     mean = (x - B) @ W[:, None] / (SIGMA**2 + W @ W)
-    return mean, np.full_like(mean, np.log(POSTERIOR_VAR))
+    return gaussians(mean, np.full_like(mean, np.log(POSTERIOR_VAR)))
+
+
+def _mean_logvar(q):
+    return q.heads["mean"], q.heads["logvar"]
 
 
 def _evidence(x):
     return stats.multivariate_normal(B, np.outer(W, W) + SIGMA**2 * np.eye(2)).logpdf(x)
 
 
-def _rules(x=None):
+def _density(x=None):
     reach = 3.0 if x is None else float(np.max(np.linalg.norm(x - B, axis=1)))
-    return ground_truth.model_rules(LINE, 1, reach)
+    return ground_truth.model_density(LINE, 1, reach)
 
 
 def _gaussian_kl(mean_q, var_q, mean_p, var_p):
@@ -53,9 +62,9 @@ def _gaussian_kl(mean_q, var_q, mean_p, var_p):
 
 def _bad_q(x):
     """A Gaussian that is wrong by about a standard deviation and in its width by up to two."""
-    mean, logvar = _posterior(x)
+    mean, logvar = _mean_logvar(_posterior(x))
     wobble = np.arange(len(x))[:, None]
-    return mean + 0.5 * np.sin(wobble), logvar + 0.7 * np.cos(2 * wobble)
+    return gaussians(mean + 0.5 * np.sin(wobble), logvar + 0.7 * np.cos(2 * wobble))
 
 
 # Probabilistic PCA
@@ -63,7 +72,7 @@ def _bad_q(x):
 
 def test_evidence_of_a_line():
     x = _points()
-    value, error = _rules(x).log_density(x)
+    value, error = _density(x).log_density(x)
     np.testing.assert_allclose(value, _evidence(x), atol=1e-8, rtol=0)
     assert np.all(error < 1e-8)
 
@@ -71,8 +80,8 @@ def test_evidence_of_a_line():
 @pytest.mark.parametrize("q", [_posterior, _bad_q])
 def test_elbo_of_a_line(q):
     x = _points()
-    mean, logvar = q(x)
-    found = inference.elbo(x, mean, logvar, LINE)
+    found = inference.elbo(x, q(x), LINE)
+    mean, logvar = _mean_logvar(q(x))
     m, s2 = mean[:, 0], np.exp(logvar[:, 0])
     residual = (np.sum((x - _line(mean)) ** 2, axis=1) + s2 * (W @ W)) / SIGMA**2
     reconstruction = 0.5 * residual + np.log(2 * PI * SIGMA**2)
@@ -80,7 +89,7 @@ def test_elbo_of_a_line(q):
     np.testing.assert_allclose(found.residual, residual, atol=1e-10)
     np.testing.assert_allclose(found.reconstruction, reconstruction, atol=1e-10)
     np.testing.assert_allclose(found.kl, _gaussian_kl(m, s2, 0, 1), atol=1e-10)
-    gap = _gaussian_kl(m, s2, _posterior(x)[0][:, 0], POSTERIOR_VAR)
+    gap = _gaussian_kl(m, s2, _posterior(x).heads["mean"][:, 0], POSTERIOR_VAR)
     np.testing.assert_allclose(found.elbo, _evidence(x) - gap, atol=1e-8)
     assert np.all(found.error < 1e-8)
 
@@ -88,21 +97,20 @@ def test_elbo_of_a_line(q):
 @pytest.mark.parametrize("q", [_posterior, _bad_q])
 def test_kl_to_the_posterior_of_a_line(q):
     x = _points()
-    mean, logvar = q(x)
-    found = inference.kl_to_posterior(x, mean, logvar, LINE, _evidence(x))
-    exact = _gaussian_kl(mean, np.exp(logvar), _posterior(x)[0], POSTERIOR_VAR)[:, 0]
+    found = kl_to_posterior(x, q(x), LINE, _evidence(x))
+    mean, logvar = _mean_logvar(q(x))
+    exact = _gaussian_kl(mean, np.exp(logvar), _posterior(x).heads["mean"], POSTERIOR_VAR)[:, 0]
     np.testing.assert_allclose(found, exact, atol=1e-8)
 
 
 @pytest.mark.parametrize("start", [_posterior, _bad_q])
 def test_the_best_gaussian_of_a_line_is_the_posterior_and_closes_the_gap(start):
     x = _points()
-    mean, logvar = start(x)
-    best = inference.best_gaussian(x, mean, logvar, LINE, _rules(x).fine)
+    best = inference.best_gaussian(x, start(x), LINE, _density(x).fine)
     np.testing.assert_allclose(_evidence(x) - best.elbo, 0, atol=1e-8)
     # A gap of 1e-8 nats leaves sqrt(2e-8) of a standard deviation.
-    np.testing.assert_allclose(best.mean, _posterior(x)[0], atol=2e-4)
-    np.testing.assert_allclose(best.logvar, _posterior(x)[1], atol=2e-4)
+    for name, head in _posterior(x).heads.items():
+        np.testing.assert_allclose(best.q.heads[name], head, atol=2e-4)
 
 
 def test_all_of_a_line_with_correlated_noise():
@@ -114,26 +122,27 @@ def test_all_of_a_line_with_correlated_noise():
     posterior = variance * (x - B) @ precision @ W
     log_evidence = stats.multivariate_normal(B, np.outer(W, W) + noise).logpdf(x)
     reach = float(np.max(np.linalg.norm(x - B, axis=1)))
-    rules = ground_truth.model_rules(observe, 1, reach)
-    value, error = rules.log_density(x)
+    density = ground_truth.model_density(observe, 1, reach)
+    value, error = density.log_density(x)
     np.testing.assert_allclose(value, log_evidence, atol=1e-8, rtol=0)
     assert np.all(error < 1e-8)
 
-    mean, logvar = _bad_q(x)
+    q = _bad_q(x)
+    mean, logvar = _mean_logvar(q)
     m, s2 = mean[:, 0], np.exp(logvar[:, 0])
-    bound = inference.elbo(x, mean, logvar, observe)
+    bound = inference.elbo(x, q, observe)
     residual = x - _line(mean)
     square = np.sum(residual @ precision * residual, axis=1) + s2 * (W @ precision @ W)
     np.testing.assert_allclose(bound.residual, square, atol=1e-10)
     kl = _gaussian_kl(m, s2, posterior, variance)
     np.testing.assert_allclose(bound.elbo, log_evidence - kl, atol=1e-8)
-    found = inference.kl_to_posterior(x, mean, logvar, observe, log_evidence)
+    found = kl_to_posterior(x, q, observe, log_evidence)
     np.testing.assert_allclose(found, kl, atol=1e-8)
-    best = inference.best_gaussian(x, mean, logvar, observe, rules.fine)
+    best = inference.best_gaussian(x, q, observe, density.fine)
     np.testing.assert_allclose(best.elbo, log_evidence, atol=1e-8)
     # A gap of 1e-8 nats leaves sqrt(2e-8) of a standard deviation.
-    np.testing.assert_allclose(best.mean[:, 0], posterior, atol=2e-4)
-    np.testing.assert_allclose(best.logvar, np.log(variance), atol=2e-4)
+    np.testing.assert_allclose(best.q.heads["mean"][:, 0], posterior, atol=2e-4)
+    np.testing.assert_allclose(best.q.heads["logvar"], np.log(variance), atol=2e-4)
 
 
 def test_law_of_the_principal_component():
@@ -152,7 +161,8 @@ def test_law_of_the_principal_component():
         """p: decoder's w and b, encoder's a and c, log s^2."""
         mean = x @ p[4:6, None] + p[6]
         logvar = np.full((4, 1), p[7])
-        return inference.elbo(x, mean, logvar, around(lambda z: z * p[:2] + p[2:4], sigma))
+        observe = around(lambda z: z * p[:2] + p[2:4], sigma)
+        return inference.elbo(x, gaussians(mean, logvar), observe)
 
     optimum = np.concatenate([w, [0, 0], w / lam1, [0], [np.log(sigma**2 / lam1)]])
     step = 1e-4
@@ -196,7 +206,7 @@ def _trained_like():
     rng = np.random.default_rng(1)
     z = rng.standard_normal((30, 1))
     x = decode(z) + 0.2 * rng.standard_normal((30, 2))
-    return x, z, _laplace(decode, z, 0.2), around(decode, 0.2)
+    return x, _laplace(decode, z, 0.2), around(decode, 0.2)
 
 
 def _overfitted():
@@ -212,23 +222,28 @@ def _overfitted():
     new_z = z[::4]
     new_x = decode(new_z) + 0.05 * rng.standard_normal((6, 2))
     x, z = np.concatenate([x, new_x]), np.concatenate([z, new_z])
-    return x, z, _laplace(decode, z, 1e-4), around(decode, 1e-4)
+    return x, _laplace(decode, z, 1e-4), around(decode, 1e-4)
 
 
 def _untrained():
-    vae = networks.VAE(networks.Encoder(32, 1), networks.Decoder(32, 1))
+    hidden = Hidden(hidden_dim=32, hidden_layers=1)
+    vae = networks.VAE(
+        data_dim=2,
+        latent_dim=1,
+        encoder=networks.Network(hidden=hidden, heads=(("mean", 1), ("logvar", 1))),
+        decoder=networks.Network(hidden=hidden, heads=(("mean", 2),)),
+    )
     params = vae.init(jax.random.key(3)) | {"likelihood": {}}
-    encode, observe = evaluate.model_of(vae, Fixed(sigma=0.2), params)
+    encode, observe = functions_of(vae, Fixed(sigma=0.2), params)
     x = np.random.default_rng(4).normal(0, 1.3, (30, 2))
-    mean, logvar = (np.asarray(a) for a in encode(x))
-    return x, mean, logvar, observe
+    return x, gaussians(**encode(x)), observe
 
 
 def _collapsed():
     x = np.random.default_rng(5).normal(0, 1.3, (30, 2))
     zero = np.zeros((30, 1))
     observe = around(lambda z: np.broadcast_to([0.1, -0.3], (len(z), 2)), 1.2)
-    return x, zero + 0.1, zero - 0.2, observe
+    return x, gaussians(zero + 0.1, zero - 0.2), observe
 
 
 def _uneven(dof=None):
@@ -243,13 +258,14 @@ def _uneven(dof=None):
         if dof is None:
             scale[:, 1, 0] = 0.2 * np.sin(3 * z[:, 0])
             return Observation(mean=decode(z), scale=scale)
-        return Observation(mean=decode(z), scale=scale, dof=dof + 2 * np.cos(z) * [1, 0.5])
+        noise = StudentT(dof + 2 * np.cos(z) * [1, 0.5])
+        return Observation(mean=decode(z), scale=scale, noise=noise)
 
     rng = np.random.default_rng(9)
     z = rng.standard_normal((30, 1))
     x = decode(z) + 0.4 * rng.standard_normal((30, 2))
     x[:3] *= 3
-    return x, z, _laplace(decode, z, 0.3), observe
+    return x, _laplace(decode, z, 0.3), observe
 
 
 def _student_t():
@@ -258,18 +274,18 @@ def _student_t():
 
 def _laplace(decode, z, sigma):
     slope = (decode(z + 1e-5) - decode(z - 1e-5)) / 2e-5
-    return -np.log1p(np.sum(slope**2, axis=1, keepdims=True) / sigma**2)
+    return gaussians(z, -np.log1p(np.sum(slope**2, axis=1, keepdims=True) / sigma**2))
 
 
 @pytest.mark.parametrize(
     "model", [_trained_like, _untrained, _overfitted, _collapsed, _uneven, _student_t]
 )
 def test_evidence_is_elbo_plus_kl_for_every_point(model):
-    x, mean, logvar, observe = model()
+    x, q, observe = model()
     reach = float(np.max(np.linalg.norm(x - observe(np.zeros((1, 1))).mean, axis=1)))
-    log_evidence, error = ground_truth.model_rules(observe, 1, reach).log_density(x)
-    bound = inference.elbo(x, mean, logvar, observe)
-    kl = inference.kl_to_posterior(x, mean, logvar, observe, log_evidence)
+    log_evidence, error = ground_truth.model_density(observe, 1, reach).log_density(x)
+    bound = inference.elbo(x, q, observe)
+    kl = kl_to_posterior(x, q, observe, log_evidence)
     # 1e-8 nats; where the terms are 1e5 nats themselves they carry 1e-13 of that in rounding.
     size = np.abs(log_evidence) + np.abs(bound.reconstruction)
     assert np.all(np.abs(log_evidence - bound.elbo - kl) < 1e-8 + 1e-13 * size)
@@ -281,12 +297,13 @@ def test_evidence_is_elbo_plus_kl_for_every_point(model):
 
 
 def test_a_collapsed_model_has_no_gap_with_the_prior_as_q():
-    x, mean, _, observe = _collapsed()
-    bound = inference.elbo(x, 0 * mean, 0 * mean, observe)
+    x, q, observe = _collapsed()
+    mean = q.heads["mean"]
+    bound = inference.elbo(x, gaussians(0 * mean, 0 * mean), observe)
     exact = stats.norm.logpdf(x, [0.1, -0.3], 1.2).sum(axis=1)
     np.testing.assert_allclose(bound.kl, 0, atol=0)
     np.testing.assert_allclose(bound.elbo, exact, atol=1e-12)  # rounding
-    shifted = inference.elbo(x, mean, 0 * mean, observe)
+    shifted = inference.elbo(x, gaussians(mean, 0 * mean), observe)
     np.testing.assert_allclose(exact - shifted.elbo, 0.5 * 0.1**2, atol=1e-12)
 
 
@@ -298,7 +315,7 @@ def test_two_latents_on_a_linear_decoder():
     rng = np.random.default_rng(6)
     x, mean, logvar = rng.normal(0, 1, (3, 7, 2))
     observe = around(lambda z: z @ matrix.T + B, 0.3)
-    found = inference.elbo(x, mean, logvar, observe)
+    found = inference.elbo(x, gaussians(mean, logvar), observe)
     variance = np.exp(logvar)
     residual = np.sum((x - B - mean @ matrix.T) ** 2, 1) + variance @ np.sum(matrix**2, 0)
     residual /= 0.09
@@ -310,12 +327,11 @@ def test_two_latents_on_a_linear_decoder():
     evidence = stats.multivariate_normal(B, matrix @ matrix.T + 0.09 * np.eye(2)).logpdf(x)
     assert np.all(found.elbo < evidence)
     # at the true mean and the best diagonal variance the gap is that of the correlation alone
-    best = inference.elbo(
-        x,
+    q = gaussians(
         (x - B) @ matrix @ posterior / 0.09,
         np.broadcast_to(-np.log(np.diag(np.linalg.inv(posterior))), x.shape),
-        observe,
     )
+    best = inference.elbo(x, q, observe)
     precision = np.linalg.inv(posterior)
     gap = 0.5 * (np.log(np.diag(precision)).sum() - np.linalg.slogdet(precision)[1])
     np.testing.assert_allclose(evidence - best.elbo, gap, atol=1e-8)
@@ -337,14 +353,10 @@ def _gaussian_chi_square(shift, var_p, var_q):
 def test_chi_square_of_two_gaussians(ratio, shift):
     """q has `ratio` of the posterior's variance and is off by `shift` of its deviations."""
     x = _points(5)[2:3]
-    mean, logvar = _posterior(x)
-    nodes = _rules(x).fine
-    found = inference.chi_square(
-        mixture.log_posterior(x, nodes),
-        mean + shift * np.sqrt(POSTERIOR_VAR),
-        logvar + np.log(ratio),
-        nodes,
-    )
+    mean, logvar = _mean_logvar(_posterior(x))
+    q = gaussians(mean + shift * np.sqrt(POSTERIOR_VAR), logvar + np.log(ratio))
+    nodes = _density(x).fine
+    found = chi_square(mixture.log_posterior(x, nodes), q, nodes)
     exact = _gaussian_chi_square(shift, 1.0, ratio)
     # the integrals are exact to rounding; near the pole at 0.5 they are large, hence relative
     np.testing.assert_allclose(found, [exact], rtol=1e-8, atol=1e-8)
@@ -354,11 +366,12 @@ def test_importance_weighted_bound_closes_as_chi_square_says():
     """The bound by Monte Carlo in plain numpy, q wider than the posterior and off its mean."""
     rng = np.random.default_rng(7)
     x = np.array([[1.4, -0.3]])
-    mean, logvar = _posterior(x)
+    mean, logvar = _mean_logvar(_posterior(x))
     mean, logvar = mean + 0.4 * np.sqrt(POSTERIOR_VAR), logvar + np.log(1.4)
+    q = gaussians(mean, logvar)
     evidence = _evidence(x)
-    nodes = _rules(x).fine
-    chi2 = inference.chi_square(mixture.log_posterior(x, nodes), mean, logvar, nodes)[0]
+    nodes = _density(x).fine
+    chi2 = chi_square(mixture.log_posterior(x, nodes), q, nodes)[0]
     bound, deviation = {}, {}
     for num_samples, repeats in ((1, 200_000), (2, 200_000), (5, 100_000), (10, 50_000)) + (
         (50, 20_000),
@@ -384,7 +397,7 @@ def test_importance_weighted_bound_closes_as_chi_square_says():
     sizes = list(bound)
     for small, large in zip(sizes, sizes[1:], strict=False):
         assert bound[small] < bound[large] < 0
-    elbo = inference.elbo(x, mean, logvar, LINE).elbo
+    elbo = inference.elbo(x, q, LINE).elbo
     assert abs(bound[1] - (elbo - evidence)[0]) < 5 * deviation[1]
     for num_samples in (50, 100, 200):
         # The delta method to second order; the third is smaller by 1 / K and within 5 deviations.
@@ -401,17 +414,18 @@ def test_importance_weighted_bound_closes_as_chi_square_says():
 def test_the_two_parts_of_the_mean_kl(num):
     rng = np.random.default_rng(num)
     mean, logvar = rng.normal(0, 1.2, (num, 1)), rng.normal(-2, 1, (num, 1))
-    information, kl = inference.aggregate(mean, logvar)
+    information, kl = inference.aggregate(gaussians(mean, logvar))
     total = np.mean(_gaussian_kl(mean, np.exp(logvar), 0, 1))
     assert information + kl == pytest.approx(total, abs=1e-8)
     assert -1e-10 < information < np.log(num) + 1e-10
 
 
 def test_aggregate_of_equal_and_of_distinct_codes():
-    same = inference.aggregate(np.full((50, 1), 0.7), np.full((50, 1), -1.0))
+    same = inference.aggregate(gaussians(np.full((50, 1), 0.7), np.full((50, 1), -1.0)))
     assert same[0] == pytest.approx(0, abs=1e-10)
     assert same[1] == pytest.approx(_gaussian_kl(0.7, np.exp(-1.0), 0, 1), abs=1e-10)
-    apart = inference.aggregate(np.linspace(-3, 3, 16)[:, None], np.full((16, 1), -10.0))
+    codes = gaussians(np.linspace(-3, 3, 16)[:, None], np.full((16, 1), -10.0))
+    apart = inference.aggregate(codes)
     # neighbours are 59 standard deviations apart
     assert apart[0] == pytest.approx(np.log(16), abs=1e-10)
 
@@ -420,7 +434,8 @@ def test_aggregate_of_a_line_under_its_own_data_is_the_prior():
     """The exact posterior averaged over the model's own points; by quantiles, not by chance."""
     num, gain = 1000, W @ W / (SIGMA**2 + W @ W)
     mean = np.sqrt(gain) * stats.norm.ppf((np.arange(num) + 0.5) / num)[:, None]
-    information, kl = inference.aggregate(mean, np.full((num, 1), np.log(POSTERIOR_VAR)))
+    q = gaussians(mean, np.full((num, 1), np.log(POSTERIOR_VAR)))
+    information, kl = inference.aggregate(q)
     # the outermost of 1000 quantiles miss 2e-3 of the variance
     assert kl == pytest.approx(0, abs=1e-4)
     assert information == pytest.approx(-0.5 * np.log(POSTERIOR_VAR), abs=3e-3)
@@ -431,18 +446,21 @@ def test_aggregate_of_a_line_under_its_own_data_is_the_prior():
 
 @pytest.mark.parametrize("model", [_trained_like, _untrained, _collapsed, _uneven])
 def test_both_gaps_are_never_negative(model):
-    x, mean, logvar, observe = model()
+    x, q, observe = model()
+    mean, logvar = _mean_logvar(q)
     rng = np.random.default_rng(8)
-    rules = ground_truth.model_rules(observe, 1, 6.0)
-    log_evidence, _ = rules.log_density(x)
+    density = ground_truth.model_density(observe, 1, 6.0)
+    log_evidence, _ = density.log_density(x)
     for noise in (0.0, 0.3, 3.0):
-        q_mean = mean + noise * rng.standard_normal(mean.shape)
-        q_logvar = logvar + noise * rng.standard_normal(mean.shape)
-        given = inference.elbo(x, q_mean, q_logvar, observe).elbo
-        best = inference.best_gaussian(x, q_mean, q_logvar, observe, rules.fine)
+        other = gaussians(
+            mean + noise * rng.standard_normal(mean.shape),
+            logvar + noise * rng.standard_normal(mean.shape),
+        )
+        given = inference.elbo(x, other, observe).elbo
+        best = inference.best_gaussian(x, other, observe, density.fine)
         assert np.all(best.elbo >= given)  # exactly: the given one is a candidate
         assert np.all(log_evidence - best.elbo >= -1e-9)  # rounding
-        own = inference.elbo(x, best.mean, best.logvar, observe).elbo
+        own = inference.elbo(x, best.q, observe).elbo
         np.testing.assert_allclose(best.elbo, own, atol=1e-12)  # it is the ELBO of what it returns
 
 
@@ -455,9 +473,9 @@ def test_a_bad_start_ends_in_the_better_of_two_modes(side):
     """x = (1, +-0.2) on (z^2, 0.4 z): modes near z = +-1, one of them clearly better."""
     x, sigma = np.array([[1.0, 0.2 * side]]), 0.15
     observe = around(_parabola, sigma)
-    rules = ground_truth.model_rules(observe, 1)
-    start = np.array([[-side]]), np.array([[-4.0]])
-    best = inference.best_gaussian(x, *start, observe, rules.fine)
+    density = ground_truth.model_density(observe, 1)
+    start = gaussians(np.array([[-side]]), np.array([[-4.0]]))
+    best = inference.best_gaussian(x, start, observe, density.fine)
     node, weight = np.polynomial.hermite_e.hermegauss(40)
     weight = weight / weight.sum()
     mean, logvar = (
@@ -471,8 +489,8 @@ def test_a_bad_start_ends_in_the_better_of_two_modes(side):
     assert np.sign(mean[top]) == side
     assert best.elbo[0] >= elbo[top] - 1e-9  # a grid can't beat the maximum
     assert best.elbo[0] == pytest.approx(elbo[top], abs=5e-3)  # steps of the grid
-    assert best.mean[0, 0] == pytest.approx(mean[top], abs=0.01)
-    given = inference.elbo(x, *start, observe).elbo
+    assert best.q.heads["mean"][0, 0] == pytest.approx(mean[top], abs=0.01)
+    given = inference.elbo(x, start, observe).elbo
     assert best.elbo[0] > given[0] + 1  # the other mode is worse by more than a nat
 
 
@@ -487,22 +505,23 @@ def test_the_best_gaussian_may_sit_on_the_lower_mode():
 
     x = np.zeros((1, 2))
     observe = around(smooth, sigma)
-    nodes = ground_truth.model_rules(observe, 1, 5.0).fine
-    start = np.array([[-1.0]]), np.array([[2 * np.log(0.005)]])
-    best = inference.best_gaussian(x, *start, observe, nodes)
-    given = inference.elbo(x, *start, observe).elbo
+    nodes = ground_truth.model_density(observe, 1, 5.0).fine
+    start = gaussians(np.array([[-1.0]]), np.array([[2 * np.log(0.005)]]))
+    best = inference.best_gaussian(x, start, observe, nodes)
+    given = inference.elbo(x, start, observe).elbo
     joint = mixture.log_joint(x, nodes)[0]
     assert nodes.z[np.argmax(joint), 0] == pytest.approx(-1, abs=0.01)  # the highest is narrow
-    assert best.mean[0, 0] > 0.3
+    assert best.q.heads["mean"][0, 0] > 0.3
     assert best.elbo[0] > given[0] + 0.5
 
 
 def test_the_best_gaussian_is_that_of_each_point_and_not_of_its_batch():
-    x, mean, logvar, observe = _trained_like()
-    nodes = ground_truth.model_rules(observe, 1, 6.0).fine
-    x, mean, logvar = (np.concatenate([a, a[:8]]) for a in (x, mean, logvar))
-    together = inference.best_gaussian(x, mean, logvar, observe, nodes)
-    alone = inference.best_gaussian(x[5:6], mean[5:6], logvar[5:6], observe, nodes)
+    x, q, observe = _trained_like()
+    nodes = ground_truth.model_density(observe, 1, 6.0).fine
+    rows = np.concatenate([np.arange(len(x)), np.arange(8)])
+    x, q = x[rows], q[rows]
+    together = inference.best_gaussian(x, q, observe, nodes)
+    alone = inference.best_gaussian(x[5:6], q[5:6], observe, nodes)
     # the same climb, so rounding; blocks of 32 points are padded
     assert alone.elbo[0] == pytest.approx(together.elbo[5], abs=1e-9)
     np.testing.assert_allclose(together.elbo[30:], together.elbo[:8], atol=1e-9)
