@@ -13,7 +13,7 @@ Encoders and decoders are plain callables on batches, so models of any origin ca
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -33,10 +33,18 @@ Encode = Callable[[np.ndarray], dict[str, np.ndarray]]  # x [N, D] -> heads of q
 
 _MAX_POINTS = 1 << 18  # z that are decoded at once
 _MAX_PAIRS = 1 << 22  # of points and nodes that are taken at once
-_NODES = {1: 256, 2: 64}  # of the quadrature under q, by the number of latents
 _CLIMB_NODES = 64  # of the quadrature with which the best Gaussian is looked for
 _CLIMB_STEPS = 16
 _CLIMBED = 1e-12  # nats that a step promises, below which it isn't taken
+
+
+class Under(NamedTuple):
+    """Quadrature under N posteriors with M nodes each."""
+
+    z: np.ndarray  # [N, M, L]
+    weight: np.ndarray  # [N, M], of sum 1
+    log_q: np.ndarray  # log q(z|x) at the nodes in nats, [N, M]
+    coarse: np.ndarray  # true on the nodes of the rule with half as many, [N, M]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,50 +61,55 @@ class Posteriors:
         return Posteriors(self.family, {name: head[rows] for name, head in self.heads.items()})
 
     @functools.cached_property
-    def moments(self) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and logvar of each latent, [N, L] both."""
-        return self._mapped(_moments)
+    def latent_dim(self) -> int:
+        return self.family.latent_dim({name: head[0] for name, head in self.heads.items()})
+
+    @functools.cached_property
+    def _summary(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        return self._mapped(_summary, size=256)
 
     @property
     def mean(self) -> np.ndarray:
         """Mean of each latent, [N, L]."""
-        return self.moments[0]
+        return self._summary[0]
+
+    @property
+    def logvar(self) -> np.ndarray:
+        """Log variance of each latent, [N, L]."""
+        return self._summary[1]
 
     @property
     def scale(self) -> np.ndarray:
         """Standard deviation of each latent, [N, L]."""
-        return np.exp(0.5 * self.moments[1])
+        return np.exp(0.5 * self.logvar)
 
     @property
-    def latent_dim(self) -> int:
-        return self.mean.shape[1]
-
-    @functools.cached_property
     def kl(self) -> np.ndarray:
         """KL(q(z|x) || p(z)) in nats, [N]."""
-        return self._mapped(_kl)
+        return self._summary[2]
 
-    @functools.cached_property
+    @property
     def entropy(self) -> np.ndarray:
         """-E_q log q(z|x) in nats, [N]."""
-        z, weight, _ = self.nodes(_NODES[self.latent_dim])
-        return -np.sum(weight * self.log_prob(z), axis=1) / np.sum(weight, axis=1)
+        under = self.under()
+        return -np.sum(under.weight * under.log_q, axis=1)
 
-    def nodes(self, num: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Returns quadrature under each q: z [N, M, L], weights [N, M] and the coarse rule [M]."""
-        z, weight, coarse = self._mapped(_NODES_OF[num])
-        return z, weight, coarse[0]
+    def under(self) -> Under:
+        """Returns quadrature under each."""
+        return Under(*self._mapped(_UNDER[self.latent_dim], size=256))
 
     def log_prob(self, z: np.ndarray) -> np.ndarray:
-        """Returns log q(z|x) in nats, [N, M], for z [N, M, L]."""
-        return self._mapped(_log_prob, z)
+        """Returns log q(z|x) in nats, [N, M], for z [N, M, L] or the same z [M, L] for all."""
+        num = z.shape[-2]
+        rows = np.repeat(np.arange(len(self)), num)
+        z = np.broadcast_to(z, (len(self), *z.shape[-2:])).reshape(-1, z.shape[-1])
+        return self[rows]._mapped(_log_prob, z, size=1 << 16).reshape(-1, num)
 
     def cdf(self, z: np.ndarray) -> np.ndarray:
         """Returns Q(z|x), [N], for one latent each, [N, 1]."""
-        return self._mapped(_cdf, z)
+        return self._mapped(_cdf, z, size=512)
 
-    def _mapped(self, function: Callable, *batches: np.ndarray):
-        size = shapes.bucket(min(len(self), shapes.SIZE))
+    def _mapped(self, function: Callable, *batches: np.ndarray, size: int) -> Any:
         with jax.enable_x64(True):
             family = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float64), self.family)
             heads = {name: np.asarray(head, np.float64) for name, head in self.heads.items()}
@@ -106,27 +119,25 @@ class Posteriors:
 def _jitted(function: Callable) -> Callable:
     """Returns function(family, heads, ...) of one point for many, compiled."""
 
-    def many(family: Posterior, *batches: jax.Array):
+    def many(family: Posterior, *batches: jax.Array) -> Any:
         return jax.vmap(functools.partial(function, family))(*batches)
 
     return jax.jit(many)
 
 
-_moments = _jitted(lambda family, heads: family.moments(heads))
-_kl = _jitted(lambda family, heads: family.kl(heads))
-_log_prob = _jitted(lambda family, heads, z: family.log_prob(heads, z.T))
+def _under(num: int) -> Callable:
+    def under(family: Posterior, heads: dict[str, jax.Array]) -> tuple[jax.Array, ...]:
+        nodes = family.nodes(heads, num)
+        weight, coarse = jnp.exp(nodes.log_weight), jnp.asarray(nodes.coarse)
+        return nodes.z.T, weight, family.log_prob(heads, nodes.z), coarse
+
+    return _jitted(under)
+
+
+_UNDER = {1: _under(256), 2: _under(64)}  # by the number of latents
+_summary = _jitted(lambda family, heads: (*family.moments(heads), family.kl(heads)))
+_log_prob = _jitted(lambda family, heads, z: family.log_prob(heads, z[:, None])[0])
 _cdf = _jitted(lambda family, heads, z: family.cdf(heads, z))
-
-
-def _nodes(num: int) -> Callable:
-    def nodes(family: Posterior, heads: dict[str, jax.Array]):
-        found = family.nodes(heads, num)
-        return found.z.T, jnp.exp(found.log_weight), jnp.asarray(found.coarse)
-
-    return _jitted(nodes)
-
-
-_NODES_OF = {num: _nodes(num) for num in _NODES.values()}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -151,11 +162,11 @@ def elbo(x: np.ndarray, q: Posteriors, observe: Observe) -> Elbo:
       q: their q(z|x).
       observe: p(x|z) for a batch of z.
     """
-    num = _NODES[q.latent_dim]
 
     def block(x: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, ...]:
-        z, weight, coarse = q[rows].nodes(num)
-        log_prob, square = log_likelihood(observe, x, z)
+        under = q[rows].under()
+        log_prob, square = log_likelihood(observe, x, under.z)
+        weight, coarse = under.weight, under.coarse[0]
         some = weight[:, coarse]
         return (
             np.sum(log_prob * weight, axis=1) / np.sum(weight, axis=1),
@@ -163,8 +174,8 @@ def elbo(x: np.ndarray, q: Posteriors, observe: Observe) -> Elbo:
             np.sum(square * weight, axis=1) / np.sum(weight, axis=1),
         )
 
-    rows = np.arange(len(x))
-    fine, coarse, residual = _in_blocks(block, (num + 1) ** q.latent_dim, x, rows)
+    nodes = {1: 257, 2: 65**2}[q.latent_dim]
+    fine, coarse, residual = _in_blocks(block, nodes, x, np.arange(len(x)))
     return Elbo(reconstruction=-fine, kl=q.kl, residual=residual, error=np.abs(fine - coarse))
 
 
@@ -186,8 +197,7 @@ def _log_mean(q: Posteriors, z: np.ndarray) -> np.ndarray:
     """Returns log q(z), [K], the logarithm of the mean of all q(z|x), for one latent z [K]."""
     parts = []
     for block in np.array_split(z, -(-len(z) * len(q) // _MAX_PAIRS)):
-        many = np.broadcast_to(block[:, None], (len(q), len(block), 1))
-        parts.append(logsumexp(q.log_prob(many), axis=0) - np.log(len(q)))
+        parts.append(logsumexp(q.log_prob(block[:, None]), axis=0) - np.log(len(q)))
     return np.concatenate(parts)
 
 
@@ -232,7 +242,7 @@ def best_gaussian(x: np.ndarray, q: Posteriors, observe: Observe, nodes: Mixture
       observe: p(x|z) for a batch of z.
       nodes: the model's mixture, whose nodes show the modes.
     """
-    given = np.concatenate(q.moments, axis=1)[:, None]
+    given = np.concatenate([q.mean, q.logvar], axis=1)[:, None]
     starts = np.concatenate([given, _modes(x, nodes)], axis=1)  # [N, S, 2]
     num_starts = starts.shape[1]
     (found,) = _in_blocks(

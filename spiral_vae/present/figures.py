@@ -124,7 +124,7 @@ def _posterior(
     exact = np.exp([np.interp(z, nodes.z[inside, 0], row) for row in log_posterior[:, inside]])
 
     def density(q: inference.Posteriors) -> np.ndarray:
-        return np.exp(q.log_prob(np.broadcast_to(z[:, None], (len(q), len(z), 1))))
+        return np.exp(q.log_prob(z[:, None]))
 
     return {
         "z": z,

@@ -2,18 +2,16 @@
 
 import dataclasses
 
-import jax
 import numpy as np
 import pytest
 from scipy import special, stats
 
 from spiral_vae.exact import evaluate, ground_truth
+from spiral_vae.exact.metrics import METRICS
 from spiral_vae.maths.observation import Observation, around
-from spiral_vae.model import networks
-from spiral_vae.model.likelihood import Fixed, FullCovariance
-from spiral_vae.model.likelihood.estimator import ByGradient
-from spiral_vae.model.networks import Hidden
 from spiral_vae.process import Spiral
+from tests.exact.curves import HELIX, helix
+from tests.exact.families import Bare, bare
 
 PI = np.pi
 BASIC = Spiral(omega=2.8 * PI, rdot=2.5, noise_sigma=0.2, u_start=0.01, u_stop=1.0)
@@ -193,6 +191,9 @@ def test_a_mirrored_two_latent_model_reports_its_strongest_latent():
     assert m["active_units"] == 1
     for name in ("elbo", "kl_to_prior", "nll", "kl_to_truth", "inference_gap"):
         assert m[name] == pytest.approx(one[name], abs=1e-6), name  # a grid of step 0.04 in z
+    lacking = [name for name, metric in METRICS.items() if "one latent" in metric.needs]
+    assert set(METRICS) - set(m) == {*lacking, "sigma_z", "sigma_z_ratio"}
+    assert list(m) == [name for name in METRICS if name in m]
 
 
 def test_three_latents_are_refused():
@@ -344,54 +345,6 @@ def test_the_exact_decoders_noise_ellipses_hold_what_they_say(exact):
     np.testing.assert_allclose(exact.calibration.noise_coverage, nominal, atol=0.034)
 
 
-def _vae():
-    return networks.VAE(
-        data_dim=2,
-        latent_dim=1,
-        encoder=networks.Network(
-            hidden=Hidden(hidden_dim=8, hidden_layers=2), heads=(("mean", 1), ("logvar", 1))
-        ),
-        decoder=networks.Network(
-            hidden=Hidden(hidden_dim=8, hidden_layers=1), heads=(("mean", 2),)
-        ),
-    )
-
-
-def test_model_of_is_the_network_in_double_precision():
-    vae = _vae()
-    params = vae.init(jax.random.key(0)) | {"likelihood": {}}
-    encode, observe = evaluate.model_of(vae, Fixed(sigma=0.3), params)
-    p = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), params)
-    z = np.random.default_rng(0).normal(size=(5, 1))
-
-    def dense(x, layer):
-        return x @ layer["kernel"] + layer["bias"]
-
-    own = dense(np.tanh(dense(z, p["decoder"]["hidden_0"])), p["decoder"]["mean"])
-    found = observe(z)
-    assert found.mean.dtype == found.scale.dtype == np.float64
-    np.testing.assert_allclose(found.mean, own, atol=1e-14)  # rounding of float64, not of float32
-    np.testing.assert_array_equal(found.scale, [0.3 * np.eye(2)] * 5)
-    x = np.random.default_rng(1).normal(size=(7, 2))
-    hidden = np.tanh(dense(x, p["encoder"]["hidden_0"]))
-    hidden = np.tanh(dense(hidden, p["encoder"]["hidden_1"]))
-    heads = encode(x)
-    assert set(heads) == {"mean", "logvar"}
-    for name, head in heads.items():
-        np.testing.assert_allclose(head, dense(hidden, p["encoder"][name]), atol=1e-14)
-
-
-def test_model_of_takes_the_noise_from_the_params():
-    """As training stores them: log standard deviations and a unit lower triangle."""
-    vae = _vae()
-    learned = FullCovariance(sigma=0.3, estimator=ByGradient())
-    own = {"log_scale": np.log([0.1, 0.5]), "lower": np.array([[9.0, 9.0], [-2.0, 9.0]])}
-    params = vae.init(jax.random.key(0)) | {"likelihood": own}
-    _, observe = evaluate.model_of(vae, learned, params)
-    expected = [[0.1, 0], [-2 * 0.5, 0.5]]
-    np.testing.assert_allclose(observe(np.zeros((3, 1))).scale, [expected] * 3, atol=1e-15)
-
-
 # The decoder's noise
 
 
@@ -449,5 +402,47 @@ def test_the_exact_decoder_of_uneven_noise_is_exact_in_it():
     correlation = sin * cos * (a - b) / np.sqrt(np.prod(total))
     assert m["noise_correlation"] == pytest.approx(correlation, abs=1e-8)
     np.testing.assert_allclose(truth.noise_sigmas, np.sqrt(total), rtol=1e-8)
+    nominal = report.calibration.nominal
+    np.testing.assert_allclose(report.calibration.noise_coverage, nominal, atol=0.034)
+
+
+# What is reported, and of which models
+
+
+def test_metrics_are_declared_and_in_their_order(exact):
+    names = [name for name in METRICS if not name.startswith("sigma_z")]  # of a third dimension
+    assert list(exact.metrics) == names
+
+
+def test_another_family_that_is_the_gaussian_has_the_same_report(exact):
+    encode = _moments_encoder(_exact_decode, 0.2)
+    other = _judge(lambda x: bare(encode(x)), _exact_decode, posterior=Bare(), gap_points=500)
+    for name, value in exact.metrics.items():
+        assert other.metrics[name] == pytest.approx(value, abs=1e-8, rel=1e-8), name
+    np.testing.assert_allclose(other.gaps.best.mean, exact.gaps.best.mean, atol=1e-6)
+    np.testing.assert_allclose(other.q.mean, exact.q.mean, atol=1e-8)
+    np.testing.assert_allclose(other.calibration.rank, exact.calibration.rank, atol=1e-8)
+
+
+def test_the_exact_decoder_in_three_dimensions_is_at_no_distance():
+
+    def decode(z):
+        return helix(special.ndtr(z[:, 0]))
+
+    t = np.linspace(0, 1, 40)
+    x = helix(t) + 0.6 * np.random.default_rng(0).standard_normal((40, 3))
+    encode = _moments_encoder(decode, 0.6)
+    observe = around(decode, 0.6)
+    report = evaluate.evaluate(encode, observe, curve=HELIX, t=t, x=x, gap_points=4)
+    m, truth = report.metrics, ground_truth.truth(HELIX)
+    assert set(METRICS) - set(m) == {"noise_correlation"}  # of a plane
+    assert m["kl_to_truth"] == pytest.approx(0, abs=1e-6)
+    assert m["nll"] == pytest.approx(truth.entropy.value, abs=1e-6)
+    assert m["recovered_fraction"] == pytest.approx(1, abs=1e-6)
+    for name in ("sigma_ratio", "sigma_x_ratio", "sigma_y_ratio", "sigma_z_ratio"):
+        assert m[name] == pytest.approx(1, abs=1e-12), name
+    assert m["elbo"] == pytest.approx(-m["reconstruction"] - m["kl_to_prior"], abs=1e-12)
+    reconstruction = 1.5 * (m["residual_ratio"] + np.log(2 * PI * 0.6**2))
+    assert m["reconstruction"] == pytest.approx(reconstruction, abs=1e-12)
     nominal = report.calibration.nominal
     np.testing.assert_allclose(report.calibration.noise_coverage, nominal, atol=0.034)

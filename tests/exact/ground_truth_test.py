@@ -12,7 +12,8 @@ from scipy import integrate, special, stats
 from spiral_vae.exact import ground_truth, mixture
 from spiral_vae.maths.noise import Noise
 from spiral_vae.maths.observation import around
-from spiral_vae.process import Curve, Spiral
+from spiral_vae.process import Spiral
+from tests.exact.curves import HELIX, SEGMENTS, Segments, helix
 
 PI = np.pi
 
@@ -390,38 +391,6 @@ def test_true_decoder_takes_quantiles_of_z_to_quantiles_of_t(name):
 # Curves of other kinds
 
 
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Segments(Curve):
-    """Two straight lines, 30 noise sigmas apart, with a share of the points on the first."""
-
-    dim: ClassVar[int] = 2
-
-    share: float = 0.3
-    lengths: ClassVar[tuple[float, float]] = (2.0, 0.5)
-
-    def point(self, t):
-        one, two = self.lengths[0] * t, self.lengths[1] * (t - 2)
-        return jnp.where(t < 1.5, jnp.stack([one, 0 * t]), jnp.stack([0 * t + 1, 9 + two]))
-
-    def quantile(self, mass):
-        second = 2 + (mass - self.share) / (1 - self.share)
-        return jnp.where(mass < self.share, mass / self.share, second)
-
-    def density(self, t):
-        return jnp.where(t < 1.5, self.share, 1 - self.share)
-
-    def cdf(self, t):
-        second = self.share + (1 - self.share) * (t - 2)
-        return jnp.where(t < 1.5, self.share * t, second)
-
-    def pieces(self):
-        return jnp.asarray([[0.0, 1.0], [2.0, 3.0]])
-
-
-SEGMENTS = Segments(noise_sigma=0.3)
-
-
 def _blurred_uniform(length, sigma):
     """The density of a uniform number in [0, length] and a Gaussian one added, and its reach."""
 
@@ -477,20 +446,6 @@ def test_the_true_decoder_of_two_pieces_jumps_where_their_mass_does():
     np.testing.assert_allclose(found.mean, mean, atol=1e-9)  # the digits given
 
 
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Helix(Curve):
-    """A turn and a half around the third axis."""
-
-    dim: ClassVar[int] = 3
-
-    def point(self, t):
-        return jnp.stack([jnp.cos(3 * PI * t), jnp.sin(3 * PI * t), 1.5 * t])
-
-
-HELIX = Helix(noise_sigma=0.6, t_law="uniform", u_start=0.0)
-
-
 def test_a_truth_in_three_dimensions_agrees_with_a_plain_grid():
     """Nothing of the package: t by Gauss-Legendre, x on a Cartesian box."""
     truth, sigma = ground_truth.truth(HELIX), 0.6
@@ -498,7 +453,7 @@ def test_a_truth_in_three_dimensions_agrees_with_a_plain_grid():
     assert truth.mass.error < 1e-8
     node, weight = np.polynomial.legendre.leggauss(48)
     t = 0.5 * (node + 1)
-    mean = np.stack([np.cos(3 * PI * t), np.sin(3 * PI * t), 1.5 * t], axis=-1)
+    mean = helix(t)
     step = 0.3  # half of the noise
     low, high = mean.min(axis=0) - 9 * sigma, mean.max(axis=0) + 9 * sigma
     axes = [np.arange(a, b, step) for a, b in zip(low, high, strict=True)]

@@ -41,8 +41,7 @@ def chi_square(log_posterior: np.ndarray, q: Posteriors, nodes: Mixture) -> np.n
       q: of these points.
       nodes: of one latent dimension.
     """
-    z = np.broadcast_to(nodes.z, (len(q), *nodes.z.shape))
-    log_ratio = 2 * log_posterior - q.log_prob(z)
+    log_ratio = 2 * log_posterior - q.log_prob(nodes.z)
     with np.errstate(over="ignore"):
         value = np.expm1(logsumexp(log_ratio + nodes.log_weight, axis=1))
     peak = np.argmax(log_ratio, axis=1)

@@ -3,16 +3,18 @@
 import jax
 import numpy as np
 import pytest
-from scipy import special, stats
+from scipy import integrate, special, stats
 
 from spiral_vae.exact import ground_truth, inference, mixture
-from spiral_vae.exact.inference import gaussians
+from spiral_vae.exact.inference import Posteriors, gaussians
 from spiral_vae.exact.model import functions_of
 from spiral_vae.maths.noise import StudentT
 from spiral_vae.maths.observation import Observation, around
 from spiral_vae.model import networks
 from spiral_vae.model.likelihood import Fixed
 from spiral_vae.model.networks import Hidden
+from spiral_vae.model.posterior import Gaussian
+from tests.exact.families import Logistic, as_bare
 from tests.exact.identities import chi_square, kl_to_posterior
 
 PI = np.pi
@@ -525,3 +527,91 @@ def test_the_best_gaussian_is_that_of_each_point_and_not_of_its_batch():
     # the same climb, so rounding; blocks of 32 points are padded
     assert alone.elbo[0] == pytest.approx(together.elbo[5], abs=1e-9)
     np.testing.assert_allclose(together.elbo[30:], together.elbo[:8], atol=1e-9)
+
+
+# Other families
+
+
+def _some_gaussians(num, latent_dim):
+    mean, logvar = np.random.default_rng(num).normal(0, 1, (2, num, latent_dim))
+    return gaussians(mean, 1.5 * logvar - 1)
+
+
+@pytest.mark.parametrize("latent_dim", [1, 2])
+def test_a_family_that_is_the_gaussian_has_its_numbers(latent_dim):
+    """What the base class finds by quadrature, against the closed forms of `Gaussian`."""
+    q = _some_gaussians(9, latent_dim)
+    bare = as_bare(q)
+    assert len(bare) == 9 and bare.latent_dim == latent_dim
+    np.testing.assert_allclose(bare.moments, q.moments, atol=1e-8)
+    np.testing.assert_allclose(bare.scale, q.scale, atol=1e-8)
+    np.testing.assert_allclose(bare.kl, q.kl, atol=1e-8)
+    np.testing.assert_allclose(bare.entropy, q.entropy, atol=1e-8)
+    exact = 0.5 * np.sum(q.heads["logvar"] + np.log(2 * PI * np.e), axis=1)
+    np.testing.assert_allclose(bare.entropy, exact, atol=1e-8)
+    z = np.random.default_rng(1).normal(size=(9, 5, latent_dim))
+    np.testing.assert_allclose(bare.log_prob(z), q.log_prob(z), atol=1e-8)
+    some = bare[[4, 2]]
+    np.testing.assert_allclose(some.mean, q.mean[[4, 2]], atol=1e-8)
+
+
+def test_a_family_that_is_the_gaussian_has_its_cdf():
+    q = _some_gaussians(40, 1)
+    z = q.mean + q.scale * np.linspace(-5, 5, 40)[:, None]
+    exact = stats.norm.cdf(np.linspace(-5, 5, 40))
+    np.testing.assert_allclose(q.cdf(z), exact, atol=1e-12)
+    np.testing.assert_allclose(as_bare(q).cdf(z), exact, atol=1e-8)
+
+
+@pytest.mark.parametrize("model", [_trained_like, _untrained, _uneven, _student_t])
+def test_a_family_that_is_the_gaussian_has_its_bound_and_best_gaussian(model):
+    x, q, observe = model()
+    one, two = inference.elbo(x, q, observe), inference.elbo(x, as_bare(q), observe)
+    for name in ("reconstruction", "kl", "residual", "elbo"):
+        np.testing.assert_allclose(getattr(two, name), getattr(one, name), atol=1e-8, rtol=1e-12)
+    np.testing.assert_allclose(inference.aggregate(as_bare(q)), inference.aggregate(q), atol=1e-8)
+    nodes = ground_truth.model_density(observe, 1, 6.0).fine
+    best = [inference.best_gaussian(x, own, observe, nodes) for own in (q, as_bare(q))]
+    assert isinstance(best[1].q.family, Gaussian)
+    np.testing.assert_allclose(best[1].elbo, best[0].elbo, atol=1e-8)
+
+
+def test_two_latents_of_a_family_that_is_the_gaussian_have_its_bound():
+    matrix = np.array([[1.1, 0.4], [-0.3, 0.9]])
+    observe = around(lambda z: z @ matrix.T + B, 0.3)
+    x, q = np.random.default_rng(6).normal(0, 1, (7, 2)), _some_gaussians(7, 2)
+    one, two = inference.elbo(x, q, observe), inference.elbo(x, as_bare(q), observe)
+    np.testing.assert_allclose(two.elbo, one.elbo, atol=1e-8, rtol=1e-12)
+
+
+@pytest.mark.parametrize(("place", "scale"), [(0.0, 1.0), (1.2, 0.3), (-0.7, 0.05)])
+def test_a_logistic_posterior_of_a_line_agrees_with_scipy(place, scale):
+    law = stats.logistic(place, scale)
+    q = Posteriors(Logistic(), {"place": np.array([[place]]), "log_scale": np.log([[scale]])})
+    # The nodes reach 9 deviations of the eps that z is made of: 1e-17 of mass lies beyond.
+    np.testing.assert_allclose(q.mean[0, 0], place, atol=1e-10)
+    np.testing.assert_allclose(q.scale[0, 0], law.std(), rtol=1e-8)
+    np.testing.assert_allclose(q.entropy[0], law.entropy(), atol=1e-8)
+
+    def expect(function):
+        # by mass, so that the quadrature has ends
+        found, _ = integrate.quad(lambda mass: function(law.ppf(mass)), 0, 1, epsabs=1e-11)
+        return found
+
+    kl = -law.entropy() - expect(stats.norm.logpdf)
+    np.testing.assert_allclose(q.kl[0], kl, atol=1e-8)
+    x = np.array([[1.0, 0.4]])
+    found = inference.elbo(x, q, LINE)
+    # E ||x - m(z)||^2 needs the mean and the variance of q only
+    residual = np.sum((x[0] - place * W - B) ** 2) + law.var() * (W @ W)
+    exact = -0.5 * residual / SIGMA**2 - np.log(2 * PI * SIGMA**2) - kl
+    np.testing.assert_allclose(found.elbo[0], exact, rtol=1e-8)
+    assert found.elbo[0] < _evidence(x)
+    gap = kl_to_posterior(x, q, LINE, np.atleast_1d(_evidence(x)))
+    # its nodes end at 9 standard deviations, where a logistic still has 1e-7 of its mass
+    np.testing.assert_allclose(_evidence(x) - found.elbo[0], gap[0], rtol=1e-4)
+    z = law.ppf([0.001, 0.2, 0.5, 0.99])[:, None]
+    many = q[np.zeros(4, int)]
+    np.testing.assert_allclose(many.cdf(z), [0.001, 0.2, 0.5, 0.99], atol=1e-5)  # interpolated
+    information, kl = inference.aggregate(many)  # of equal codes, on nodes with the same ends
+    np.testing.assert_allclose([information, kl], [0, q.kl[0]], atol=1e-4)

@@ -7,6 +7,7 @@ import pytest
 from scipy import integrate, special, stats
 
 from spiral_vae.exact import mixture
+from spiral_vae.maths.noise import StudentT
 from spiral_vae.maths.observation import Observation, around
 
 W, B = np.array([1.3, -0.7]), np.array([0.4, -0.2])
@@ -43,10 +44,10 @@ def _brute_force(x, nodes):
     """log p(x) as one sum over every node, by numpy's general solver and scipy's kernels."""
     found = nodes.observation
     y = np.linalg.solve(found.scale, np.moveaxis(x[:, None] - nodes.mean, 0, -1))  # [K, D, N]
-    if found.dof is None:
+    if found.noise.gaussian:
         log_kernel = stats.norm.logpdf(y)
     else:
-        log_kernel = stats.t.logpdf(y, found.dof[..., None])
+        log_kernel = stats.t.logpdf(y, found.noise.dof[..., None])
     terms = log_kernel.sum(axis=1).T - np.linalg.slogdet(found.scale)[1]
     return special.logsumexp(terms + nodes.log_weight + nodes.log_prior, axis=1)
 
@@ -124,7 +125,7 @@ def test_student_t_noise_without_a_signal_is_scipys():
         return Observation(
             mean=np.tile(B, (len(z), 1)),
             scale=np.tile(np.diag(scale), (len(z), 1, 1)),
-            dof=np.tile(dof, (len(z), 1)),
+            noise=StudentT(np.tile(dof, (len(z), 1))),
         )
 
     nodes = mixture.along_curve(observe, _log_normal_z, (-12.0, 12.0))
@@ -204,7 +205,7 @@ def test_student_t_of_many_nodes_is_the_plain_sum(num):
         observation=Observation(
             mean=mean,
             scale=np.exp(rng.uniform(-9, 1, (num, 1, 2))) * np.eye(2),
-            dof=rng.uniform(3, 6, (num, 2)),
+            noise=StudentT(rng.uniform(3, 6, (num, 2))),
         ),
     )
     x = rng.uniform(-50, 50, (30, 2))
@@ -263,9 +264,9 @@ def test_log_joint_and_log_posterior_normalise():
 def test_log_joint_of_correlated_and_of_heavy_tailed_noise(dof):
     nodes = mixture.along_curve(around(_line, LOWER), _log_normal_z, (-12.0, 12.0))
     if dof:
-        own = np.full(nodes.mean.shape, dof)
+        noise = StudentT(np.full(nodes.mean.shape, dof))
         nodes = dataclasses.replace(
-            nodes, observation=dataclasses.replace(nodes.observation, dof=own)
+            nodes, observation=dataclasses.replace(nodes.observation, noise=noise)
         )
     x = np.array([[0.3, 1.0], [2.0, -2.0], [30.0, 9.0]])
     total = special.logsumexp(mixture.log_joint(x, nodes) + nodes.log_weight, axis=1)

@@ -9,14 +9,36 @@ import pytest
 from scipy import special
 
 from spiral_vae.exact import evaluate, probe
-from spiral_vae.model import networks
-from spiral_vae.model.likelihood import ClosedForm, Fixed
-from spiral_vae.process.spiral import Data, Spiral
+from spiral_vae.exact.model import judge, of_lane
+from spiral_vae.model.likelihood import Fixed, FullCovariance
+from spiral_vae.model.networks import Hidden, Networks
+from spiral_vae.model.objective import Elbo
+from spiral_vae.model.posterior import Gaussian
+from spiral_vae.process import Data, Spiral
+from spiral_vae.training.optimizer import Optimizer
+from spiral_vae.training.train import Lane, Train
+from tests.exact.curves import HELIX, SEGMENTS
+from tests.exact.families import Bare
 
 PI = np.pi
 BASIC = Spiral(omega=2.8 * PI, rdot=2.5, noise_sigma=0.2, u_start=0.01, u_stop=1.0)
-VAE = networks.VAE(networks.Encoder(32, 1), networks.Decoder(32, 1))
-_PROBE = jax.jit(probe.probe, static_argnums=4)
+HIDDEN = Hidden(hidden_dim=32, hidden_layers=1)
+_PROBE = jax.jit(probe.probe)
+
+
+def _lane(likelihood, curve=BASIC, posterior=None, latent_dim=1):
+    """A run of these kinds; of the others the probe takes no notice."""
+    lane = Lane(
+        seed=0,
+        data=curve,
+        model=Networks(latent_dim=latent_dim, encoder=HIDDEN, decoder=HIDDEN),
+        posterior=posterior or Gaussian(),
+        likelihood=likelihood,
+        objective=Elbo(),
+        optimizer=Optimizer(),
+        train=Train(),
+    )
+    return jax.tree.map(jnp.float32, lane)
 
 
 def _curve(u):
@@ -32,7 +54,7 @@ def _data(num=200, seed=0):
 
 
 def _untrained():
-    return VAE.init(jax.random.key(0)) | {"likelihood": {}}
+    return _lane(Fixed()).vae.init(jax.random.key(0)) | {"likelihood": {}}
 
 
 def _solved(inputs, outputs, scale, seed):
@@ -63,18 +85,11 @@ def _spiral_like():
     return jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), params)
 
 
-def _fixed(sigma):
-    return Fixed(sigma=jnp.float32(sigma))
-
-
-def _both(params, likelihood, spec=BASIC):
+def _both(params, lane, data=None):
     t, x = _data()
-    data = Data(t=jnp.asarray(t), x=jnp.asarray(x))
-    cheap = _PROBE(params, data, spec, likelihood, VAE)
-    exact = evaluate.evaluate(
-        *evaluate.model_of(VAE, likelihood, params), spec=spec, t=t, x=x, gap_points=2
-    )
-    return {name: float(value) for name, value in cheap.items()}, exact.metrics
+    data = data or Data(t=jnp.asarray(t), x=jnp.asarray(x))
+    exact = judge(of_lane(lane, params, data), gap_points=2)
+    return {name: float(value) for name, value in _PROBE(params, data, lane).items()}, exact.metrics
 
 
 @pytest.mark.parametrize(
@@ -82,14 +97,23 @@ def _both(params, likelihood, spec=BASIC):
     [(_spiral_like, 0.2), (_spiral_like, 0.5), (_untrained, 0.5), (_untrained, 2.0)],
 )
 def test_probe_agrees_with_the_exact_evaluation(model, sigma):
-    _assert_agreement(*_both(model(), _fixed(sigma)))
+    _assert_agreement(*_both(model(), _lane(Fixed(sigma=sigma))))
 
 
 def test_probe_agrees_where_noise_is_uneven_in_truth_and_model():
-    spec = dataclasses.replace(BASIC, noise_sigma=(0.6, 0.4), noise_slope=0.1, noise_angle=0.6)
-    likelihood = ClosedForm(sigma=0.2, rate=1.0, covariance="full", estimator="full_data")
+    curve = dataclasses.replace(
+        BASIC, noise_sigma_x=0.6, noise_sigma_y=0.4, noise_slope=0.1, noise_angle=0.6
+    )
     scale = jnp.array([[0.5, 0.0], [-0.2, 0.3]])  # as carried, not the start
-    _assert_agreement(*_both(_spiral_like() | {"likelihood": {"scale": scale}}, likelihood, spec))
+    params = _spiral_like() | {"likelihood": {"scale": scale}}
+    _assert_agreement(*_both(params, _lane(FullCovariance(sigma=0.2), curve)))
+
+
+@pytest.mark.parametrize("curve", [SEGMENTS, HELIX])
+def test_probe_agrees_on_a_truth_in_pieces_or_in_three_dimensions(curve):
+    lane = _lane(Fixed(sigma=1.0), curve)
+    params = lane.vae.init(jax.random.key(0)) | {"likelihood": {}}
+    _assert_agreement(*_both(params, lane, curve.sample(jax.random.key(1))))
 
 
 def _assert_agreement(cheap, exact):
@@ -104,19 +128,20 @@ def _assert_agreement(cheap, exact):
 
 def test_the_spiral_like_model_is_near_the_truth():
     """Else the agreement above would have been tried on bad models only."""
-    cheap, _ = _both(_spiral_like(), _fixed(0.2))
+    cheap, _ = _both(_spiral_like(), _lane(Fixed(sigma=0.2)))
     assert cheap["kl_to_truth"] < 0.5
     assert cheap["spearman"] > 0.8
 
 
 def test_two_latents_give_the_first_two_metrics_and_the_strongest_latent():
-    vae = networks.VAE(networks.Encoder(32, 1, latent_dim=2), networks.Decoder(32, 1))
-    params = vae.init(jax.random.key(1)) | {"likelihood": {}}
+    lane = _lane(Fixed(sigma=0.2), latent_dim=2)
+    params = lane.vae.init(jax.random.key(1)) | {"likelihood": {}}
     t, x = _data()
-    found = probe.probe(params, Data(t=t, x=x), BASIC, _fixed(0.2), vae)
+    data = Data(t=jnp.asarray(t), x=jnp.asarray(x))
+    found = probe.probe(params, data, lane)
     assert set(found) == {"kl_to_prior", "spearman"}
-    encode, _ = evaluate.model_of(vae, _fixed(0.2), params)
-    mean, logvar = encode(x.astype(float))
+    heads = of_lane(lane, params, data).encode(x.astype(float))
+    mean, logvar = heads["mean"], heads["logvar"]
     kl = np.mean(0.5 * np.sum(mean**2 + np.exp(logvar) - 1 - logvar, axis=1))
     assert float(found["kl_to_prior"]) == pytest.approx(kl, abs=1e-5)  # float32
     ranks = [evaluate.spearman(column, t) for column in mean.T]
@@ -131,7 +156,8 @@ def test_a_mirrored_latent_changes_only_the_sign_of_spearman():
     mirrored["decoder"]["hidden_0"] = dict(
         params["decoder"]["hidden_0"], kernel=-params["decoder"]["hidden_0"]["kernel"]
     )
-    one, two = (_PROBE(p, Data(t=t, x=x), BASIC, _fixed(0.2), VAE) for p in (params, mirrored))
+    lane = _lane(Fixed(sigma=0.2))
+    one, two = (_PROBE(p, Data(t=t, x=x), lane) for p in (params, mirrored))
     for name in one:
         expected = -one[name] if name == "spearman" else one[name]
         np.testing.assert_allclose(two[name], expected, rtol=1e-4, err_msg=name)  # float32
@@ -141,11 +167,23 @@ def test_probe_of_lanes_side_by_side_is_that_of_each():
     models = [_untrained(), _spiral_like()]
     t, x = _data()
     data = Data(t=jnp.asarray(t), x=jnp.asarray(x))
-    lanes = jax.tree.map(lambda *leaves: jnp.stack(leaves), *models)
-    sigma = Fixed(sigma=jnp.array([0.5, 0.2]))
-    together = jax.jit(jax.vmap(lambda p, s: probe.probe(p, data, BASIC, s, VAE)))(lanes, sigma)
-    for i, params in enumerate(models):
-        alone = _PROBE(params, data, BASIC, _fixed(sigma.sigma[i]), VAE)
-        for name, value in alone.items():
+    lanes = [_lane(Fixed(sigma=0.5)), _lane(Fixed(sigma=0.2))]
+    both = [jax.tree.map(lambda *leaves: jnp.stack(leaves), *some) for some in (models, lanes)]
+    together = jax.jit(jax.vmap(lambda params, lane: probe.probe(params, data, lane)))(*both)
+    for i, (params, lane) in enumerate(zip(models, lanes, strict=True)):
+        for name, value in _PROBE(params, data, lane).items():
             # float32 sums in another order
             np.testing.assert_allclose(together[name][i], value, rtol=1e-4, atol=1e-5)
+
+
+def test_probe_of_another_family_that_is_the_gaussian_is_the_same():
+    params = _spiral_like()
+    encoder = params["encoder"]
+    halved = jax.tree.map(lambda leaf: 0.5 * leaf, encoder["logvar"])
+    other = {"hidden_0": encoder["hidden_0"], "place": encoder["mean"], "log_scale": halved}
+    t, x = _data()
+    data, likelihood = Data(t=jnp.asarray(t), x=jnp.asarray(x)), Fixed(sigma=0.2)
+    one = _PROBE(params, data, _lane(likelihood))
+    two = _PROBE(params | {"encoder": other}, data, _lane(likelihood, posterior=Bare()))
+    for name, value in one.items():
+        np.testing.assert_allclose(two[name], value, rtol=1e-4, atol=1e-5, err_msg=name)  # float32

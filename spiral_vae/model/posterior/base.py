@@ -75,13 +75,14 @@ class Posterior(abc.ABC):
         The trapezoid rule over eps, from which `sample` makes z. On a smooth integrand it converges
         as fast as Gauss-Hermite, and unlike it also resolves one that winds within q.
         """
-        latent_dim, many = self._shape(heads)
+        latent_dim = self.latent_dim(heads)
+        many = next(iter(heads.values())).ndim - 1  # axes of examples
         axis = np.linspace(-STOP, STOP, num + 1)
         eps = np.stack(np.meshgrid(*[axis] * latent_dim, indexing="ij")).reshape(latent_dim, -1)
         even = np.stack(np.meshgrid(*[np.arange(num + 1) % 2 == 0] * latent_dim, indexing="ij"))
         log_weight = -0.5 * np.sum(eps**2, axis=0)
         log_weight = log_weight - np.log(np.sum(np.exp(log_weight)))
-        own = (slice(None),) * 2 + (None,) * len(many)
+        own = (slice(None),) * 2 + (None,) * many
         return Nodes(
             z=self.sample(heads, jnp.asarray(eps[own])),
             log_weight=jnp.asarray(log_weight[own[1:]]),
@@ -103,8 +104,7 @@ class Posterior(abc.ABC):
         eps = jnp.linspace(-STOP, STOP, _CDF_NODES + 1)
         return ndtr(jnp.interp(z[0], self.sample(heads, eps[None])[0], eps))
 
-    def _shape(self, heads: Heads) -> tuple[int, tuple[int, ...]]:
-        """Returns the number of latents and the axes of examples."""
+    def latent_dim(self, heads: Heads) -> int:
+        """Returns the number of latents, from the sizes of the heads."""
         sizes = {name: len(head) for name, head in heads.items()}
-        latent_dim = next(dim for dim in range(1, 64) if self.heads(dim) == sizes)
-        return latent_dim, next(iter(heads.values())).shape[1:]
+        return next(dim for dim in range(1, 64) if self.heads(dim) == sizes)
