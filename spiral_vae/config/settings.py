@@ -1,8 +1,9 @@
 """The fields that belong to no single lane, and the roots of all declarations."""
 
 import dataclasses
+from typing import ClassVar
 
-from spiral_vae.fields import STRINGS, field, integer, number, section
+from spiral_vae.fields import STRINGS, Together, field, integer, number, section
 from spiral_vae.training.train import Lane
 
 MAX_LANES = 2**20  # of a sweep; more would not fit into memory
@@ -46,6 +47,14 @@ class Checkpoint:
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Settings:
     """What all lanes of a config share."""
+
+    together: ClassVar[tuple[Together, ...]] = (
+        Together(
+            ("seed", "num_seeds"),
+            lambda seed, num_seeds: seed + num_seeds <= 2**32,
+            "the last seed, seed + num_seeds - 1, must be <= 2**32 - 1",
+        ),
+    )
 
     seed: int = field(
         0,

@@ -6,7 +6,6 @@
 import dataclasses
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from scipy import special
 from scipy.spatial import cKDTree
@@ -187,7 +186,7 @@ def _latent_metrics(t: np.ndarray, q: Posteriors, curve: Curve) -> dict[str, flo
     }
     if q.latent_dim == 1:
         with jax.enable_x64(True):
-            true_rank = np.asarray(jax.tree.map(float, curve).cdf(jnp.asarray(t)))
+            true_rank = np.asarray(jax.tree.map(float, curve).cdf(t))
         rank = special.ndtr(np.copysign(1.0, correlation) * mean[:, 0])
         metrics["map_error"] = np.sqrt(np.mean((rank - true_rank) ** 2))
     return metrics

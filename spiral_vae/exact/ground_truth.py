@@ -31,6 +31,7 @@ _MAX_CELLS = 2**28  # of the space
 _STEP = 0.35  # of the space's grid, in sigma
 _OBSERVE = jax.jit(jax.vmap(lambda t, curve: curve.observation(t), in_axes=(0, None)))
 _DENSITY = jax.jit(lambda t, curve: curve.density(t))
+_PIECES = jax.jit(lambda curve: curve.pieces())
 _QUANTILE = jax.jit(lambda mass, curve: curve.quantile(mass))
 
 
@@ -84,7 +85,7 @@ def truth_density(curve: Curve) -> Density:
             return np.log(_numpy(_DENSITY, t, curve))
 
     with jax.enable_x64(True):
-        pieces = np.asarray(curve.pieces(), np.float64)
+        pieces = np.asarray(_PIECES(curve), np.float64)
     return _joined(
         [_on_panels(observe, log_density, tuple(ends), np.ptp(ends) / 8) for ends in pieces]
     )

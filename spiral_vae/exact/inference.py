@@ -99,11 +99,12 @@ class Posteriors:
         return Under(*self._mapped(_UNDER[self.latent_dim], size=256))
 
     def log_prob(self, z: np.ndarray) -> np.ndarray:
-        """Returns log q(z|x) in nats, [N, M], for z [N, M, L] or the same z [M, L] for all."""
-        num = z.shape[-2]
-        rows = np.repeat(np.arange(len(self)), num)
-        z = np.broadcast_to(z, (len(self), *z.shape[-2:])).reshape(-1, z.shape[-1])
-        return self[rows]._mapped(_log_prob, z, size=1 << 16).reshape(-1, num)
+        """Returns log q(z|x) in nats, [N, M], of all pairs of posteriors and z [M, L]."""
+
+        def at(block: np.ndarray) -> np.ndarray:
+            return self._mapped(functools.partial(_log_prob, block.T), size=256).T
+
+        return shapes.mapped(at, z, size=1024).T
 
     def cdf(self, z: np.ndarray) -> np.ndarray:
         """Returns Q(z|x), [N], for one latent each, [N, 1]."""
@@ -114,6 +115,12 @@ class Posteriors:
             family = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float64), self.family)
             heads = {name: np.asarray(head, np.float64) for name, head in self.heads.items()}
             return shapes.mapped(functools.partial(function, family), heads, *batches, size=size)
+
+
+@jax.jit
+def _log_prob(z: jax.Array, family: Posterior, heads: dict[str, jax.Array]) -> jax.Array:
+    """Returns log q(z|x), [N, M], for z [L, M] and heads [N, size]."""
+    return jax.vmap(lambda heads: family.log_prob(heads, z))(heads)
 
 
 def _jitted(function: Callable) -> Callable:
@@ -136,7 +143,6 @@ def _under(num: int) -> Callable:
 
 _UNDER = {1: _under(256), 2: _under(64)}  # by the number of latents
 _summary = _jitted(lambda family, heads: (*family.moments(heads), family.kl(heads)))
-_log_prob = _jitted(lambda family, heads, z: family.log_prob(heads, z[:, None])[0])
 _cdf = _jitted(lambda family, heads, z: family.cdf(heads, z))
 
 

@@ -31,16 +31,11 @@ _REACH = 60.0  # standard deviations of an integral over a density
 def kinds(groups: Sequence[Group]) -> None:
     """Raises ConfigError if a user's kind, of a lane of any group, breaks its contract."""
     for group in groups:
-        # As training has it: the first of the group's lanes, in float32.
-        lane = jax.tree.map(lambda leaf: jnp.asarray(leaf[0]), group.lanes)
-        for part, check in (
-            (lane.data, _process),
-            (lane.posterior, _posterior),
-            (lane.likelihood, _likelihood),
-            (lane.objective, _objective),
-        ):
-            if fields.is_own(type(part)):
-                check(part, lane)
+        for name, check in _CHECKS.items():
+            if fields.is_own(type(getattr(group.lanes, name))):
+                # As training has it: the first of the group's lanes, in float32.
+                lane = jax.tree.map(lambda leaf: jnp.asarray(leaf[0]), group.lanes)
+                check(getattr(lane, name), lane)
 
 
 def _fail(part: Any, method: str, problem: str) -> NoReturn:
@@ -189,3 +184,11 @@ def _objective(objective: Objective, lane: Lane) -> None:
     _shape(objective, "shares", shares, log_prob.shape, "[samples, points]")
     if not np.allclose(np.sum(shares, axis=0), 1, atol=1e-4):
         _fail(objective, "shares", "must add up to 1 over the samples")
+
+
+_CHECKS = {
+    "data": _process,
+    "posterior": _posterior,
+    "likelihood": _likelihood,
+    "objective": _objective,
+}

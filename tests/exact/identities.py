@@ -21,7 +21,7 @@ def kl_to_posterior(
     eps, weight = gauss_legendre(np.linspace(-9, 9, 33))
     mean, scale = q.mean, q.scale
     z = mean + scale * eps
-    log_q = q.log_prob(z[..., None])
+    log_q = np.stack([q[i : i + 1].log_prob(row[:, None])[0] for i, row in enumerate(z)])
     log_posterior = log_likelihood(observe, x, z[..., None])[0] + log_prior(z[None])
     log_posterior -= log_evidence[:, None]
     # Where q is 1e-6 wide, z - mean has 10 digits: too few for a mass of one and terms of 1e5 nats.
