@@ -10,7 +10,6 @@ import argparse
 import csv
 import importlib.util
 import io
-import os
 import platform
 import shutil
 import statistics
@@ -20,6 +19,7 @@ from pathlib import Path
 
 from benchmarks import commands
 from benchmarks.race import Contestant, race
+from spiral_vae import machine
 from spiral_vae.workdir import files
 
 Table = tuple[str, list[dict[str, object]]]  # a title and rows
@@ -167,7 +167,7 @@ def _machine() -> str:
         model = next((line for line in lines if line.startswith("model name")), cpu)
         cpu = model.split(":")[-1].strip() + (", AVX-512" if "avx512f" in info.read_text() else "")
     versions = ", ".join(f"{name} {metadata.version(name)}" for name in ("jax", "flax", "torch"))
-    return f"{cpu}, {len(os.sched_getaffinity(0))} cores, {versions}. Medians over turns.\n"
+    return f"{cpu}, {machine.num_cores()} cores, {versions}. Medians over turns.\n"
 
 
 def _short(value: float) -> str:

@@ -5,9 +5,8 @@ from collections.abc import Callable
 import jax
 import numpy as np
 
-from configs import base
-from spiral_vae.config import command_line as config_lib
-from spiral_vae.config import lanes as sweep
+from spiral_vae.config import axes, lanes
+from spiral_vae.configs import base
 from spiral_vae.training import cells
 
 
@@ -22,13 +21,11 @@ def make(*, seeds: int, num_points: int, hidden: int, cores: int) -> Callable[[i
     def train(epochs: int) -> float:
         config.train.num_epochs = epochs
         config.train.log_every = min(epochs, base.get_config().train.log_every)
-        _, rows = config_lib.expand(config, [])
-        (group,) = sweep.groups(config, rows)
+        _, rows = axes.expand(config, [])
+        (group,) = lanes.groups(config, rows)
         found = cells.train(
             group.lanes,
-            group.program,
             cell_width=config.cell_width,
-            log_every=config.train.log_every,
             probe=None,
             probe_every=0,
             on_chunk=lambda num_epochs, metrics: None,

@@ -50,7 +50,7 @@ def main() -> None:
     from absl import app
 
     from spiral_vae import main as command
-    from spiral_vae.config import command_line as config
+    from spiral_vae.config import command_line
     from spiral_vae.runs import run
     from spiral_vae.training import cells
 
@@ -59,7 +59,7 @@ def main() -> None:
     run.evaluate_lanes = _timed("evaluation", run.evaluate_lanes)
     run._draw = _timed("figures", run._draw)
     atexit.register(lambda: file.write_text(json.dumps(_SECONDS)))
-    app.run(command.main, flags_parser=config.parse_flags)
+    app.run(command.main, flags_parser=command_line.parse_flags)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,8 @@ import time
 
 def main() -> None:
     name, sizes = sys.argv[1], json.loads(sys.argv[2])
-    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: sizes["cores"]])
+    if hasattr(os, "sched_setaffinity"):  # elsewhere a contestant takes what it gets
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: sizes["cores"]])
     answers = os.fdopen(os.dup(1), "w")  # whatever else is printed is not an answer
     os.dup2(2, 1)
     module, function = name.split(".")

@@ -1,4 +1,7 @@
-"""Noise of 0.1 along one axis and 0.3 along the other, which may be turned against x and y."""
+"""Noise of 0.1 along one axis and 0.3 along the other, which may be turned against x and y.
+
+Isotropic sigma in closed form; experiments/anisotropic.py has the kinds that see directions.
+"""
 
 import math
 
@@ -9,7 +12,7 @@ from spiral_vae.configs import recommended
 
 def get_config(noise: str = "axes") -> ml_collections.ConfigDict:
     """Returns the config of experiments/anisotropic.py, noise along the 'axes' or 'turned'."""
-    config = recommended.get_config()
+    config = recommended.setting()
     config.num_seeds = 16
     config.objective.num_samples = 4
     config.data.num_points = 2_000
@@ -18,8 +21,6 @@ def get_config(noise: str = "axes") -> ml_collections.ConfigDict:
     config.data.noise_angle = 0.0 if noise == "axes" else math.pi / 6
     for network in (config.model.encoder, config.model.decoder):
         network.hidden_layers, network.hidden_dim = 2, 32
-    config.likelihood.estimator = "moving_average"
-    config.likelihood.warmup = 0.1
     config.optimizer.decoder_weight_decay = 0.0
     config.train.batch_size = 100
     config.train.num_epochs = 1_000

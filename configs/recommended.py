@@ -7,13 +7,21 @@ import ml_collections
 
 from spiral_vae.configs import base
 
+LEARNED = {"likelihood.kind": "learned", "likelihood.learning_rate": 3e-3}
+
 
 def get_config() -> ml_collections.ConfigDict:
     """Returns the config; experiments/unknown_sigma.py compares it with its alternatives."""
+    config = setting()
+    config.update_from_flattened_dict(LEARNED)
+    return config
+
+
+def setting() -> ml_collections.ConfigDict:
+    """Returns the same with sigma in closed form; any other kind can be set in its place."""
     config = base.get_config()
-    config.likelihood.kind = "learned"
+    config.likelihood.kind = "closed_form"
     config.likelihood.sigma = 0.5  # any start below the collapse threshold; the truth is 0.2
-    config.likelihood.learning_rate = 3e-3
     config.objective.kind = "iwae"  # a tighter bound: the ELBO's sigma is too large
     config.objective.num_samples = 8
     for network in (config.model.encoder, config.model.decoder):

@@ -10,7 +10,6 @@ def get_config() -> ml_collections.ConfigDict:
     config = base.get_config()
     config.num_seeds = 16
     config.objective.num_samples = 4
-    config.likelihood.learning_rate = 3e-3
     config.optimizer.encoder_learning_rate = 3e-3
     config.optimizer.decoder_learning_rate = 3e-3
     config.optimizer.schedule = "cosine"

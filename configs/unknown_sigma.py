@@ -1,4 +1,7 @@
-"""The ways to find sigma, on common ground: K = 4 importance samples, a start at 0.5, 16 seeds."""
+"""Common ground for the ways to find sigma: K = 4 importance samples, a start at 0.5, 16 seeds.
+
+In closed form; experiments/unknown_sigma.py has the others.
+"""
 
 import ml_collections
 
@@ -15,7 +18,7 @@ SETTINGS = {
 
 def get_config(setting: str = "200 points, 1x32") -> ml_collections.ConfigDict:
     """Returns the config of one of the settings of experiments/unknown_sigma.py."""
-    config = recommended.get_config()
+    config = recommended.setting()
     config.num_seeds = 16
     config.cell_width = 4  # larger cells fall out of a core's cache here
     config.objective.num_samples = 4

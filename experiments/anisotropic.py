@@ -11,20 +11,27 @@ is still 1.4 times too large along the axes; it takes far more work to be right.
 data between all ways. Shown is KL(p* || p) less that of the best way, seed by seed.
 """
 
-from configs import anisotropic as config
 from experiments import drawing
 from experiments.experiment import Experiment, main
+from spiral_vae.configs import anisotropic as config
+from spiral_vae.configs.recommended import LEARNED
 
-WARMUP = {"likelihood.stabiliser": "warmup"}
-FULL = {"likelihood.kind": "full_covariance"}
-LEARNED = {"likelihood.estimator": "learned"}
+WARMUP = {"likelihood.stabiliser": "warmup", "likelihood.warmup": 0.1}
+AVERAGE = {"likelihood.estimator": "moving_average"}
+PER_DIMENSION = {"likelihood.kind": "per_dimension", **AVERAGE}
+FULL = {"likelihood.kind": "full_covariance", **AVERAGE}
+BY_GRADIENT = {
+    "likelihood.kind": "full_covariance",
+    "likelihood.estimator": "learned",
+    "likelihood.learning_rate": LEARNED["likelihood.learning_rate"],
+}
 WAYS = {
-    "isotropic": {},
-    "per dimension": {"likelihood.kind": "per_dimension"},
-    "per dimension, warm-up": {"likelihood.kind": "per_dimension", **WARMUP},
+    "isotropic": LEARNED,
+    "per dimension": PER_DIMENSION,
+    "per dimension, warm-up": {**PER_DIMENSION, **WARMUP},
     "full covariance": FULL,
     "full covariance, warm-up": {**FULL, **WARMUP},
-    "full covariance, learned, warm-up": {**FULL, **LEARNED, **WARMUP},
+    "full covariance, learned, warm-up": {**BY_GRADIENT, **WARMUP},
     "heteroscedastic, warm-up": {"likelihood.kind": "heteroscedastic", **WARMUP},
 }
 MORE = {  # for the noise along the axes

@@ -11,10 +11,10 @@ The figure shows the seeds with the smallest, the median and the largest KL(p* |
 
 import numpy as np
 
-from configs import basic_run as config
 from experiments import drawing
 from experiments.experiment import Experiment, main
-from spiral_vae.runs import load as trained
+from spiral_vae.configs import basic_run as config
+from spiral_vae.runs.load import load
 
 
 def basic_run(experiment: Experiment) -> None:
@@ -24,7 +24,7 @@ def basic_run(experiment: Experiment) -> None:
     order = np.argsort(kl)
     chosen = {"best": order[0], "median": order[len(kl) // 2], "worst": order[-1]}
     models = {
-        f"{label}: seed {rows[i]['seed']}, KL {kl[i]:.3f}": trained.load(outcome.workdir, int(i))
+        f"{label}: seed {rows[i]['seed']}, KL {kl[i]:.3f}": load(outcome.workdir, int(i))
         for label, i in chosen.items()
     }
     experiment.save(drawing.models_and_histogram(models, kl), rows)

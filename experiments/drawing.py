@@ -6,23 +6,21 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
-from experiments.experiment import band
+from experiments.experiment import quantiles
 from spiral_vae.exact import ground_truth
+from spiral_vae.exact.model import Model
 from spiral_vae.present import plotting
 from spiral_vae.present.plotting import BEST, DATA, ENCODER, MODEL, TRUTH, Figure
-from spiral_vae.runs.load import Model
 
 Rows = Sequence[Mapping[str, Any]]
 
-LABELS = {
+LABELS = {  # short ones: panels are narrow
     "kl_to_truth": r"KL$(p^*\|\,p)$, nats",
     "nll": r"$-\mathrm{E}\,\log p$, nats",
     "kl_to_prior": r"KL$(q(z|x)\,\|\,p(z))$, nats",
     "inference_gap": r"$\log p -$ ELBO, nats",
     "approximation_gap": "approximation gap, nats",
     "spearman": "|Spearman's $\\rho$|",
-}
-LABELS |= {
     "sigma_ratio": r"$\hat\sigma$ / noise sigma",
     "sigma_x_ratio": r"$\hat\sigma_x$ / true",
     "sigma_y_ratio": r"$\hat\sigma_y$ / true",
@@ -43,11 +41,9 @@ def models(named: Mapping[str, Model]) -> Figure:
     panels = figure.subplots(2, len(named), height_ratios=[1.5, 1])
     for (plane, latent), (title, model) in zip(panels.T, named.items(), strict=True):
         _reconstruction(plane, title, model)
-        mean, logvar = model.encode(model.x)
-        sd = np.exp(0.5 * logvar[:, 0])
-        latent.errorbar(
-            model.t, mean[:, 0], sd, fmt=".", color=ENCODER, ecolor=DATA, elinewidth=0.8, zorder=2
-        )
+        q = model.posteriors(model.x)
+        style = {"fmt": ".", "color": ENCODER, "ecolor": DATA, "elinewidth": 0.8, "zorder": 2}
+        latent.errorbar(model.t, q.mean[:, 0], q.scale[:, 0], **style)
         latent.plot([], [], ".", color=ENCODER, label="mean of q(z|x) and its sd")
         latent.set(xlabel="true $t$", ylabel="$z$")
     return plotting.shared_legend(figure)
@@ -129,8 +125,8 @@ def posteriors(model: Model) -> Figure:
     """Returns the posteriors of a collapsed model: mean and variance of q over the data."""
     figure = plotting.new_figure(4.0)
     histogram, scatter = figure.subplots(1, 2)
-    mean, logvar = model.encode(model.x)
-    variance = np.exp(logvar)
+    q = model.posteriors(model.x)
+    mean, variance = q.mean, q.scale**2
     bins = np.linspace(-0.1, 1.1, 61)
     histogram.hist(mean[:, 0], bins, color=ENCODER, label="mean of q(z|x)")
     histogram.hist(variance[:, 0], bins, color=BEST, label="variance of q(z|x)")
@@ -205,7 +201,8 @@ def intervals(rows: Rows, metrics: Sequence[str], by: str, facet: str | None = N
         for axes, metric in zip(line, metrics, strict=True):
             for place, way in enumerate(names):
                 own = [row for row in part if row[by] == way]
-                low, median, high = band(np.asarray([r.get(metric, np.nan) for r in own], float))
+                values = np.asarray([r.get(metric, np.nan) for r in own], float)
+                low, median, high = quantiles(values)
                 if np.isfinite(median):
                     axes.plot(median, place, "o", color=MODEL)
                 if np.isfinite(low):
@@ -280,7 +277,7 @@ def against_n(rows: Rows, information: float) -> Figure:
     for axes, metric in ((left, "sigma_ratio"), (right, "kl_to_truth")):
         low, median, high = np.transpose(
             [
-                band(np.asarray([r[metric] for r in rows if r["num_points"] == n], float))
+                quantiles(np.asarray([r[metric] for r in rows if r["num_points"] == n], float))
                 for n in places
             ]
         )
@@ -300,10 +297,10 @@ def against_n(rows: Rows, information: float) -> Figure:
 
 
 def _medians(rows: Rows, x: str, value: str) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the places of column x and the bands of `value` there, [P] and [P, 3]."""
+    """Returns the places of column x and the quantiles of `value` there, [P] and [P, 3]."""
     places = sorted({row[x] for row in rows})
     return np.asarray(places), np.asarray(
-        [band(np.asarray([r[value] for r in rows if r[x] == p], float)) for p in places]
+        [quantiles(np.asarray([r[value] for r in rows if r[x] == p], float)) for p in places]
     )
 
 
@@ -394,8 +391,8 @@ def laws(series: Rows, geco: Rows, pairs: Rows, split: Rows, escape: Rows) -> Fi
 
 
 def _reconstruction(axes: Axes, title: str, model: Model) -> None:
-    curve = ground_truth.process(model.spec).rules.fine.mean
-    mean, _ = model.encode(model.x)
+    curve = ground_truth.truth(model.curve).density.fine.mean
+    mean = model.posteriors(model.x).mean
     axes.plot(*model.x.T, ".", color=DATA, label="data")
     axes.plot(*model.decode(mean).T, ".", color=MODEL, label="reconstruction")
     axes.plot(*curve.T, color=TRUTH, label="noise-free spiral")

@@ -3,7 +3,6 @@
 import argparse
 import dataclasses
 import datetime
-import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,9 +12,12 @@ import numpy as np
 from matplotlib.figure import Figure
 from ml_collections import ConfigDict
 
-from spiral_vae.config import command_line as config_lib
+from spiral_vae import machine
+from spiral_vae.config import command_line
+from spiral_vae.config.axes import parse_axis
+from spiral_vae.config.values import ConfigError, with_values
 from spiral_vae.present import plotting
-from spiral_vae.runs import run
+from spiral_vae.runs.run import Outcome, train_and_evaluate
 from spiral_vae.workdir import files
 from spiral_vae.workdir.life import WorkdirError
 
@@ -31,7 +33,7 @@ class Experiment:
 
     def sweep(
         self, label: str, config: ConfigDict, overrides: Mapping[str, Any] | None = None
-    ) -> run.Outcome:
+    ) -> Outcome:
         """Runs a config in a workdir of its own and returns its outcome.
 
         With the --runs of an experiment that was stopped it goes on from where that was. The quick
@@ -42,7 +44,7 @@ class Experiment:
           config: with its axes in config.sweep.
           overrides: fields that differ from the config, by dotted name.
         """
-        config = config_lib.lane_config(config, dict(overrides or {}))
+        config = with_values(config, overrides or {})
         if self.quick:
             config.num_seeds = min(config.num_seeds, 2)
             config.data.num_points = min(config.data.num_points, 200)
@@ -50,7 +52,8 @@ class Experiment:
             config.train.log_every = 20
             config.evaluate.every = min(config.evaluate.every, 0.5)
             config.sweep = tuple(_last_two(axis, config) for axis in config.sweep)
-        outcome = run.run(config, str(self.runs / self.name / label), draw=False, resume=True)
+        workdir = str(self.runs / self.name / label)
+        outcome = train_and_evaluate(config, workdir, draw=False, resume=True)
         assert outcome is not None, "experiments run in one process"
         return outcome
 
@@ -70,12 +73,12 @@ class Experiment:
             cells = []
             for metric in metrics:
                 values = np.asarray([row.get(metric, np.nan) for row in own], float)
-                low, median, high = band(values)
+                low, median, high = quantiles(values)
                 cells.append(f"{metric} {median:.4g} ({low:.4g} to {high:.4g})")
             print(f"{', '.join(map(str, group))}: {'; '.join(cells)}; {len(own)} lanes")
 
 
-def band(values: np.ndarray) -> np.ndarray:
+def quantiles(values: np.ndarray) -> np.ndarray:
     """Returns the 10, 50 and 90 % quantiles, [3]; a lane without a value counts as the largest."""
     return np.quantile(
         np.where(np.isnan(values), np.inf, values), [0.1, 0.5, 0.9], method="nearest"
@@ -83,7 +86,7 @@ def band(values: np.ndarray) -> np.ndarray:
 
 
 def _last_two(axis: str, config: ConfigDict) -> str:
-    found = config_lib.parse_axis(axis, config)
+    found = parse_axis(axis, config)
     return f"{found.path}={','.join(map(str, found.values[-2:]))}"
 
 
@@ -96,10 +99,10 @@ def main(function: Callable[[Experiment], None]) -> None:
     parser.add_argument("--folder", type=Path, default=Path("docs/results"), help="of the results")
     parser.add_argument("--runs", type=Path, help="of the workdirs; by default a dated one")
     flags = parser.parse_args()
-    jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)))
+    jax.config.update("jax_num_cpu_devices", machine.num_cores())
     stamp = datetime.datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
     runs = flags.runs or Path("runs") / f"experiments_{stamp}"
     try:
         function(Experiment(name, flags.folder, runs, flags.quick))
-    except (config_lib.ConfigError, WorkdirError) as error:
-        config_lib.fail(error)
+    except (ConfigError, WorkdirError) as error:
+        command_line.fail(error)

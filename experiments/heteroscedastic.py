@@ -12,24 +12,24 @@ KL(p* || p) less that of the best way, seed by seed, and the noise found along t
 
 import numpy as np
 
-from configs import heteroscedastic as config
 from experiments import drawing
 from experiments.experiment import Experiment, main
+from spiral_vae.configs import heteroscedastic as config
+from spiral_vae.configs.recommended import LEARNED
 from spiral_vae.exact import evaluate, ground_truth
-from spiral_vae.runs import load as trained
+from spiral_vae.exact.model import Model
+from spiral_vae.runs.load import load
 
+WARMUP = {"likelihood.stabiliser": "warmup", "likelihood.warmup": 0.3}
 WAYS = {
-    "one sigma": {"likelihood.kind": "learned"},
+    "one sigma": LEARNED,
     "plain likelihood": {},
     "floor 0.03": {"likelihood.floor": 0.03},
     "weight decay 0.1": {"likelihood.weight_decay": 0.1},
     "beta-NLL 0.5": {"likelihood.stabiliser": "beta_nll"},
     "faithful": {"likelihood.stabiliser": "faithful"},
-    "warm-up": {"likelihood.stabiliser": "warmup"},
-    "warm-up, weight decay 0.5": {
-        "likelihood.stabiliser": "warmup",
-        "likelihood.weight_decay": 0.5,
-    },
+    "warm-up": WARMUP,
+    "warm-up, weight decay 0.5": {**WARMUP, "likelihood.weight_decay": 0.5},
     "Student-t": {"likelihood.stabiliser": "student_t"},
     "variational": {"likelihood.stabiliser": "variational"},
 }
@@ -41,7 +41,7 @@ def heteroscedastic(experiment: Experiment) -> None:
         outcome = experiment.sweep(way, config.get_config(), overrides)
         rows += [{"way": way, **row} for row in outcome.rows]
         sound = [row["lane"] for row in outcome.rows if row["status"] == "ok"]
-        curves[way] = [_along(trained.load(outcome.workdir, lane)) for lane in sound]
+        curves[way] = [_along(load(outcome.workdir, lane)) for lane in sound]
     rows = drawing.with_excess(rows, by="way")
     metrics = ("kl_excess", "kl_to_truth", "sigma_log_ratio_rms")
     experiment.save(drawing.intervals(rows, metrics, by="way"), rows)
@@ -49,12 +49,12 @@ def heteroscedastic(experiment: Experiment) -> None:
     experiment.tell(rows, metrics, by=("way",))
 
 
-def _along(model: trained.Model) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _along(model: Model) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Returns t [T], the noise found there and the true one, root mean squares, [T] each."""
-    truth = ground_truth.process(model.spec)
-    rules = ground_truth.model_rules(model.observe, 1)
-    both = evaluate.sigmas_along_truth(rules.fine, truth)
-    return (truth.rules.fine.z[:, 0], *(np.sqrt(np.mean(s**2, axis=1)) for s in both))
+    truth = ground_truth.truth(model.curve)
+    density = ground_truth.model_density(model.observe, 1)
+    both = evaluate.sigmas_along_truth(density.fine, truth)
+    return (truth.density.fine.z[:, 0], *(np.sqrt(np.mean(s**2, axis=1)) for s in both))
 
 
 if __name__ == "__main__":

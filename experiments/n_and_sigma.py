@@ -15,28 +15,29 @@ import dataclasses
 
 import numpy as np
 
-from configs import recommended
 from experiments import drawing
 from experiments.experiment import Experiment, main
+from spiral_vae.configs import recommended
 from spiral_vae.exact import ground_truth, mixture
-from spiral_vae.process.spiral import Spiral
-from spiral_vae.runs import load as trained
+from spiral_vae.process import Curve
+from spiral_vae.runs.load import load
 
 POINTS = (50, 100, 200, 500, 1_000, 2_000, 5_000, 20_000)
 STEPS = 10_000
 
 
-def fisher_information(spec: Spiral, step: float = 1e-4) -> float:
+def fisher_information(curve: Curve, step: float = 1e-4) -> float:
     """Returns E (d log p*(x) / d log sigma)^2 for a noise that is scaled as a whole."""
-    truth = ground_truth.process(spec)
+    truth = ground_truth.truth(curve)
+    noise = truth.density.fine.observation
 
     def scaled(factor: float) -> np.ndarray:
-        sigmas = tuple(factor * sigma for sigma in spec.noise_sigma)
-        other = dataclasses.replace(spec, noise_sigma=sigmas)
-        return mixture.log_density(truth.plane.x, ground_truth.process_rules(other).fine)
+        louder = dataclasses.replace(noise, scale=factor * noise.scale)
+        other = dataclasses.replace(truth.density.fine, observation=louder)
+        return mixture.log_density(truth.space.x, other)
 
     score = (scaled(np.exp(step)) - scaled(np.exp(-step))) / (2 * step)
-    return truth.plane.integral(np.exp(truth.log_density) * score**2).value
+    return truth.space.integral(np.exp(truth.log_density) * score**2).value
 
 
 def n_and_sigma(experiment: Experiment) -> None:
@@ -52,7 +53,7 @@ def n_and_sigma(experiment: Experiment) -> None:
         }
         outcome = experiment.sweep(f"n_{num_points}", recommended.get_config(), overrides)
         rows += [{"num_points": num_points, **row} for row in outcome.rows]
-    information = fisher_information(trained.load(outcome.workdir).spec)
+    information = fisher_information(load(outcome.workdir).curve)
     print(f"Fisher information of log sigma: {information:.3f} a point")
     experiment.save(drawing.against_n(rows, information), rows)
     experiment.tell(rows, ("sigma_ratio", "kl_to_truth"), by=("num_points",))

@@ -17,13 +17,14 @@ import dataclasses
 import jax
 import numpy as np
 
-from configs import base
-from configs import posterior_collapse as config
 from experiments import drawing
 from experiments.experiment import Experiment, main
-from spiral_vae.config import command_line as config_lib
-from spiral_vae.config import lanes as sweep
-from spiral_vae.runs import load as trained
+from spiral_vae.config import axes, lanes
+from spiral_vae.config.values import with_values
+from spiral_vae.configs import base
+from spiral_vae.configs import posterior_collapse as config
+from spiral_vae.runs import run
+from spiral_vae.runs.load import load
 from spiral_vae.training import cells, train
 
 GEOMETRIES = {
@@ -41,25 +42,17 @@ RATIOS = np.linspace(0.85, 1.06, 22)  # sigma / sigma_c
 SMALL = 0.02  # nats; below it a run is too slow to have settled
 
 
-def mean_kl(params, data, lane):
-    """Returns nothing but a place for the probe: this experiment looks at the end only."""
-    del params, data, lane
-    return {}
-
-
-def follow(group: sweep.Group, ratios: np.ndarray) -> np.ndarray:
+def follow(group: lanes.Group, ratios: np.ndarray) -> np.ndarray:
     """Returns the mean KL after each step of a path of sigma / sigma_c, [steps, seeds]."""
-    _, data = jax.jit(jax.vmap(lambda lane: train.init(lane, group.program)))(group.lanes)
+    _, data = jax.jit(jax.vmap(train.init))(group.lanes)
     critical = [np.linalg.eigvalsh(np.cov(x.T, bias=True))[-1] ** 0.5 for x in np.asarray(data.x)]
     params, kls = None, []
     for ratio in ratios:
         likelihood = dataclasses.replace(group.lanes.likelihood, sigma=ratio * np.asarray(critical))
         found = cells.train(
             dataclasses.replace(group.lanes, likelihood=likelihood),
-            group.program,
             cell_width=8,
-            log_every=group.program.num_epochs,
-            probe=mean_kl,
+            probe=None,
             probe_every=0,
             on_chunk=lambda num_epochs, metrics: None,
             params=params,
@@ -69,11 +62,9 @@ def follow(group: sweep.Group, ratios: np.ndarray) -> np.ndarray:
     return np.asarray(kls)
 
 
-def _kl(group: sweep.Group, found: cells.Trained, i: int) -> float:
-    lane = trained.lane((group.lanes, found.params, found.data), i)
-    model = trained.of_lane(lane[0], group.program, lane[1], lane[2])
-    mean, logvar = model.encode(model.x)
-    return float(np.mean(0.5 * (mean**2 + np.expm1(logvar) - logvar)))
+def _kl(group: lanes.Group, found: cells.Trained, i: int) -> float:
+    model = run.model_of(group, found, i)
+    return float(np.mean(model.posteriors(model.x).kl))
 
 
 def threshold(ratios: np.ndarray, kl: np.ndarray) -> float:
@@ -90,18 +81,17 @@ def threshold(ratios: np.ndarray, kl: np.ndarray) -> float:
 
 def posterior_collapse(experiment: Experiment) -> None:
     collapsed = experiment.sweep("collapsed", base.get_config(), {"likelihood.sigma": 2.0})
-    experiment.save(
-        drawing.posteriors(trained.load(collapsed.workdir)), collapsed.rows, "posteriors"
-    )
+    experiment.save(drawing.posteriors(load(collapsed.workdir)), collapsed.rows, "posteriors")
     ratios = RATIOS[::20] if experiment.quick else RATIOS
     geometries = dict(list(GEOMETRIES.items())[: 1 if experiment.quick else None])
     curves, rows = {}, []
     for name, geometry in geometries.items():
-        own = config_lib.lane_config(config.get_config(), geometry)
+        own = with_values(config.get_config(), geometry)
         if experiment.quick:
             own.num_seeds, own.train.num_epochs = 2, 20
-        _, lanes = config_lib.expand(own, [])
-        (group,) = sweep.groups(own, lanes)
+        own.train.log_every = own.train.num_epochs  # one chunk: only its end is looked at
+        _, points = axes.expand(own, [])
+        (group,) = lanes.groups(own, points)
         up = follow(group, ratios)
         down = follow(group, ratios[::-1])[::-1]
         curves[name] = (-np.log(ratios), up, down)

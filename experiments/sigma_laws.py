@@ -25,11 +25,11 @@ import math
 
 import numpy as np
 
-from configs import sigma_laws as config
 from experiments import drawing
 from experiments.experiment import Experiment, main
+from spiral_vae.configs import sigma_laws as config
 from spiral_vae.exact import ground_truth
-from spiral_vae.runs import load as trained
+from spiral_vae.runs.load import load
 from spiral_vae.runs.run import Outcome
 
 KAPPAS = "0.18,0.25,0.35,0.5,0.7,0.9,1.1"
@@ -84,9 +84,8 @@ def residual_split(outcome: Outcome) -> list[dict[str, float]]:
     """Returns the residuals of sampled and of mean codes in units of D sigma^2, a row a lane."""
     found = []
     for row in outcome.rows:
-        model = trained.load(outcome.workdir, row["lane"])
-        mean, _ = model.encode(model.x)
-        square = np.mean((model.x - model.decode(mean)) ** 2)
+        model = load(outcome.workdir, row["lane"])
+        square = np.mean((model.x - model.decode(model.posteriors(model.x).mean)) ** 2)
         found.append(
             {
                 "seed": row["seed"],
@@ -112,7 +111,7 @@ def _escape(experiment: Experiment, turns: int) -> list[dict[str, float]]:
         "sweep": ("likelihood.sigma=0.3,2.0",),
     }
     outcome = experiment.sweep(f"turns_{turns}", config.get_config(), overrides)
-    truth = ground_truth.process(trained.load(outcome.workdir).spec)
+    truth = ground_truth.truth(load(outcome.workdir).curve)
     exponent = 2 * truth.eigenvalues[0] / np.trace(truth.covariance) - 1
     with np.load(outcome.workdir / "metrics" / "training.npz") as curves:
         left = curves["kl"] > LEFT

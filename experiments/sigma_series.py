@@ -7,11 +7,11 @@ sigmas from 0.05 to 12 times the noise with 16 seeds each says where one regime 
     python -m experiments.sigma_series
 """
 
-from configs import sigma_series as config
 from experiments import drawing
 from experiments.experiment import Experiment, main
+from spiral_vae.configs import sigma_series as config
 from spiral_vae.exact import ground_truth
-from spiral_vae.runs import load as trained
+from spiral_vae.runs.load import load
 
 _METRICS = ("kl_to_truth", "nll", "kl_to_prior", "inference_gap", "spearman")
 
@@ -19,7 +19,7 @@ _METRICS = ("kl_to_truth", "nll", "kl_to_prior", "inference_gap", "spearman")
 def sigma_series(experiment: Experiment) -> None:
     post = experiment.sweep("post", config.get_config("post"))
     models = {
-        f"$\\sigma$ = {row['likelihood.sigma']:g}: {row['verdict']}": trained.load(
+        f"$\\sigma$ = {row['likelihood.sigma']:g}: {row['verdict']}": load(
             post.workdir, row["lane"]
         )
         for row in post.rows
@@ -27,7 +27,7 @@ def sigma_series(experiment: Experiment) -> None:
     experiment.save(drawing.models(models), post.rows, "post")
 
     rows = experiment.sweep("sweep", config.get_config("sweep")).rows
-    truth = ground_truth.process(trained.load(post.workdir).spec)
+    truth = ground_truth.truth(load(post.workdir).curve)
     figure = drawing.bands(
         rows,
         x="sigma_ratio",

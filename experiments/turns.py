@@ -14,12 +14,12 @@ import math
 
 import numpy as np
 
-from configs import turns as config
 from experiments import drawing
 from experiments.experiment import Experiment, main
+from spiral_vae.configs import turns as config
 from spiral_vae.exact import ground_truth, inference, mixture
 from spiral_vae.maths import observation
-from spiral_vae.process.spiral import Spiral
+from spiral_vae.process import Spiral
 
 SECOND_MODE = 0.05  # mass that makes a posterior count as bimodal
 NUM_POINTS = 400  # draws that the share and the price are means over
@@ -30,17 +30,18 @@ def ambiguity(turns: int, num_points: int = NUM_POINTS) -> dict[str, float]:
 
     Both are of the true process: its decoder m(z) = f(F^-1(Phi(z))) and sigma = noise sigma.
     """
-    spec = Spiral(omega=2 * math.pi * turns, rdot=2.5, noise_sigma=0.2, u_start=0.0, u_stop=1.0)
-    process = ground_truth.process(spec)
-    observe = ground_truth.true_decoder(spec)
+    curve = Spiral(omega=2 * math.pi * turns, rdot=2.5, noise_sigma=0.2, u_start=0.0, u_stop=1.0)
+    truth = ground_truth.truth(curve)
+    observe = ground_truth.true_decoder(curve)
     rng = np.random.default_rng(0)
     z = rng.standard_normal((num_points, 1))
     x = observation.draw(rng, observe(z))
-    rules = ground_truth.model_rules(observe, 1, reach=2.0)
-    log_evidence, _ = rules.log_density(x)
-    best = inference.best_gaussian(x, z, np.full_like(z, -4.0), observe, rules.fine)
-    posterior = mixture.log_posterior(x, process.rules.fine)
-    weight = np.exp(process.rules.fine.log_weight)
+    density = ground_truth.model_density(observe, 1, reach=2.0)
+    log_evidence, _ = density.log_density(x)
+    start = inference.gaussians(z, np.full_like(z, -4.0))
+    best = inference.best_gaussian(x, start, observe, density.fine)
+    posterior = mixture.log_posterior(x, truth.density.fine)
+    weight = np.exp(truth.density.fine.log_weight)
     bimodal = [_second_mode(np.exp(row), weight) > SECOND_MODE for row in posterior]
     return {
         "turns": turns,

@@ -18,9 +18,10 @@ at which KL(p* || p) is below 0.06 nats with |Spearman| > 0.98.
 
 import numpy as np
 
-from configs import unknown_sigma as config
 from experiments import drawing
 from experiments.experiment import Experiment, main
+from spiral_vae.configs import unknown_sigma as config
+from spiral_vae.configs.recommended import LEARNED
 from spiral_vae.exact.evaluate import RECOVERED_KL, RECOVERED_SPEARMAN
 from spiral_vae.runs.run import Outcome
 
@@ -35,10 +36,10 @@ WAYS = {
         "likelihood.kind": "closed_form",
         "likelihood.estimator": "moving_average",
     },
-    "learned": {},
+    "learned": LEARNED,
     "GECO, right kappa": {"likelihood.kind": "geco", "likelihood.kappa": 0.2},
     "GECO, kappa found": {"likelihood.kind": "geco"},
-    "learned, ELBO": {"objective.kind": "elbo"},
+    "learned, ELBO": {**LEARNED, "objective.kind": "elbo"},
 }
 
 

@@ -5,9 +5,11 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from spiral_vae.config import rules
+from spiral_vae import fields
+from spiral_vae.config.settings import ROOTS
+from spiral_vae.configs import base
 
-_BASE = Path(rules.__file__).resolve().parents[2] / "configs" / "base.py"
+_CONFIGS = (base.__file__, base.__file__, "base", "configs/base.py", "recommended")
 # A run that takes no time, where nothing else is said.
 _TINY = (
     "--config.data.num_points=10",
@@ -59,7 +61,7 @@ def command_line(folder: Path, rng: random.Random) -> list[str]:
     (folder / "damaged" / "config.json").write_text('{"seed": 0')
     (folder / "damaged" / "SHA256SUMS").write_text("0  config.json\n")
     (folder / "dangling").symlink_to("nowhere")
-    args = [f"--config={_BASE}"] * (rng.random() < 0.7) + [*_TINY]
+    args = [f"--config={rng.choice(_CONFIGS)}"] * (rng.random() < 0.7) + [*_TINY]
     well = rng.random() < 0.5  # half of them may well be right
     for _ in range(rng.choice((0, 1, 1, 2, 3))):
         args += _override(well, rng)
@@ -85,11 +87,22 @@ def _workdir(folder: Path, well: bool, rng: random.Random) -> str:
 
 
 def _override(well: bool, rng: random.Random) -> list[str]:
-    path = rng.choice(list(rules.RULES))
+    path = rng.choice(list(fields.declared(*ROOTS)))
     value = _right(path, rng) if well or rng.random() < 0.3 else rng.choice(_EXTREME)
+    given = {**_users(path, rng), path: value} if well else {path: value}
     if not well and rng.random() < 0.2:
-        path = _path(rng)
-    return _flag(f"{rng.choice(('--', '--', '--', '-'))}config.{path}", value, rng)
+        given = {_path(rng): value}
+    dashes = rng.choice(("--", "--", "--", "-"))
+    return [part for name in given for part in _flag(f"{dashes}config.{name}", given[name], rng)]
+
+
+def _users(path: str, rng: random.Random) -> dict[str, str]:
+    """Returns the kinds of one that uses a field, where not everything does."""
+    users = fields.declared(*ROOTS)[path].users
+    if not users:
+        return {}
+    selector, name = rng.choice(users).split(" ", 1)
+    return _users(selector, rng) | {selector: name.strip("'")}
 
 
 def _flag(name: str, value: str, rng: random.Random) -> list[str]:
@@ -98,7 +111,7 @@ def _flag(name: str, value: str, rng: random.Random) -> list[str]:
 
 def _path(rng: random.Random) -> str:
     """Returns a field that most likely does not exist."""
-    path = rng.choice(list(rules.RULES))
+    path = rng.choice(list(fields.declared(*ROOTS)))
     i = rng.randrange(len(path))
     changes: tuple[Callable[[], str], ...] = (
         lambda: path,
@@ -115,9 +128,9 @@ def _path(rng: random.Random) -> str:
 
 def _right(path: str, rng: random.Random) -> str:
     """Returns a value that the field may well have."""
-    rule = rules.RULES[path]
-    if options := re.findall(r"'(\w+)'", rule.allowed):
-        return rng.choice(options)
+    rule = rng.choice(fields.declared(*ROOTS)[path].fields).rule
+    if rule.options:
+        return rng.choice(rule.options)
     if rule.type is bool:
         return rng.choice(("true", "false"))
     if rule.type is int:

@@ -10,13 +10,12 @@ from pathlib import Path
 
 from soak import signals
 from soak.lab import Lab, Result
-from soak.process import Process
-from soak.reference import short
+from soak.reference import Reference, short
 
 _PAGE = 4  # KiB
 
 
-def disk(lab: Lab, count: int) -> list[Result]:
+def disk(lab: Lab, reference: Reference, count: int) -> list[Result]:
     """Runs on disks that are too small, of `count` sizes, and goes on when they have grown."""
     try:
         with _disk(lab.new_folder("disk"), _PAGE):
@@ -26,13 +25,12 @@ def disk(lab: Lab, count: int) -> list[Result]:
             Result("full disk", f"not tried: a tmpfs can't be mounted ({error.stderr.strip()})")
         ]
     folder = lab.new_folder("disk")
-    process = Process(lab, folder, *short(folder / "run"))
+    process = lab.start(folder, *short(folder / "run"))
     if process.wait():
         raise RuntimeError(process.report("the undisturbed run fails"))
     used = subprocess.run(["du", "-sk", folder / "run"], capture_output=True, text=True, check=True)
     whole = int(used.stdout.split()[0])
-    _ = lab.reference
-    return lab.tries("disk", functools.partial(_fill, lab, whole, count), count)
+    return lab.tries("disk", functools.partial(_fill, lab, reference, whole, count), count)
 
 
 @contextlib.contextmanager
@@ -50,14 +48,19 @@ def _command(*args: str) -> None:
 
 
 def _fill(
-    lab: Lab, whole: int, count: int, folder: Path, rng: random.Random, number: int
+    lab: Lab,
+    reference: Reference,
+    whole: int,
+    count: int,
+    folder: Path,
+    rng: random.Random,
+    number: int,
 ) -> Result:
-
     size = math.floor((whole / _PAGE) ** (number / count)) * _PAGE  # from one page on
     place = folder / "run"
     place.mkdir()
     with _disk(place, size):
-        process = Process(lab, folder, *short(place))
+        process = lab.start(folder, *short(place))
         code = process.end()
         if code == 0:
             return Result("full disk", "large enough")
@@ -67,7 +70,7 @@ def _fill(
             return Result(fault, "wrong exit status", process.report(what))
         if "Traceback" in process.output or process.output.count("error: ") != 1:
             return Result(fault, "not one sentence", process.report(what))
-        if wrong := lab.reference.wrong_checkpoints(place):
+        if wrong := reference.wrong_checkpoints(place):
             return Result(fault, "wrong checkpoint", process.report(f"{what}, {wrong}"))
         _command("mount", "-o", "remount,size=1g", str(place))
-        return signals.resumed(lab, folder, fault)
+        return signals.resumed(lab, reference, folder, fault)

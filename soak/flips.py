@@ -10,26 +10,26 @@ from pathlib import Path
 
 import numpy as np
 
+import spiral_vae
 from soak import signals
 from soak.lab import Lab, Result
-from soak.process import Process
-from soak.reference import NUM_CELLS, load, same_trees, short
-from spiral_vae.runs import load as trained
+from soak.reference import NUM_CELLS, Reference, load, same_trees, short
 from spiral_vae.workdir.life import WorkdirError
 
 _READ = ("config.json", "params.npz", "SHA256SUMS")  # of a finished run, to load a lane
 
 
-def flips(lab: Lab, count: int) -> list[Result]:
+def flips(lab: Lab, reference: Reference, count: int) -> list[Result]:
     """Damages checkpoints and loads them, takes whole runs up again, loads trained lanes."""
     workdir = _stopped(lab)
     newest = {cell: load(workdir, cell) for cell in range(NUM_CELLS)}
-    right = _numbers(lab.reference.workdir)
-    loaded = functools.partial(_load, lab, workdir, newest)
-    lane = functools.partial(_lane, lab, right)
+    right = _numbers(reference.workdir)
+    loaded = functools.partial(_load, reference, workdir, newest)
+    lane = functools.partial(_lane, reference, right)
+    resume = functools.partial(_resume, lab, reference, workdir)
     return [
         *lab.tries("flips", loaded, count, workers=1),
-        *lab.tries("flips_resumed", functools.partial(_resume, lab, workdir), count // 10),
+        *lab.tries("flips_resumed", resume, count // 10),
         *lab.tries("flips_finished", lane, count // 4, workers=1),
     ]
 
@@ -52,8 +52,7 @@ def _stopped(lab: Lab) -> Path:
     """Returns the workdir of a run that was stopped while its last cell had checkpoints."""
     folder = lab.new_folder("stopped")
     workdir = folder / "run"
-    _ = lab.reference
-    process = Process(lab, folder, *short(workdir))
+    process = lab.start(folder, *short(workdir))
     last = workdir / "checkpoints" / "group_0" / f"cell_{NUM_CELLS - 1:05d}"
     while len(list(last.glob("epoch_*"))) < 2 and process.wait(0) is None:
         time.sleep(0.01)
@@ -68,7 +67,12 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _load(
-    lab: Lab, stopped: Path, newest: dict, folder: Path, rng: random.Random, number: int
+    reference: Reference,
+    stopped: Path,
+    newest: dict,
+    folder: Path,
+    rng: random.Random,
+    number: int,
 ) -> Result:
     workdir = shutil.copytree(stopped, folder / "run")
     path = rng.choice(_files(workdir / "checkpoints"))
@@ -77,21 +81,29 @@ def _load(
     found = load(workdir, cell)
     if not found:
         return Result(fault, "cells begin anew")
-    if not same_trees(found[1], lab.reference.trees.get((cell, found[0]))):
+    if not same_trees(found[1], reference.trees.get((cell, found[0]))):
         return Result(fault, "wrong", f"{path}: another tree than was saved")
     older = found[0] < newest[cell][0]
     return Result(fault, "go on from the one before" if older else "go on from the newest")
 
 
-def _resume(lab: Lab, stopped: Path, folder: Path, rng: random.Random, number: int) -> Result:
+def _resume(
+    lab: Lab,
+    reference: Reference,
+    stopped: Path,
+    folder: Path,
+    rng: random.Random,
+    number: int,
+) -> Result:
     workdir = shutil.copytree(stopped, folder / "run")
     own = number % 5 == 4  # now and then not a checkpoint
     files = [path for path in _files(workdir) if own != ("checkpoints" in path.parts)]
     path = rng.choice(files)
     kind = damage(path, rng)
-    result = signals.resumed(lab, folder, f"{'other file' if own else 'checkpoint'}: whole resume")
+    fault = f"{'other file' if own else 'checkpoint'}: whole resume"
+    result = signals.resumed(lab, reference, folder, fault)
     if own and result.outcome == "failed":
-        process = Process(lab, folder, *short(workdir))
+        process = lab.start(folder, *short(workdir))
         if process.end() == 2 and "Traceback" not in process.output:
             return Result(result.fault, "refused with a sentence")
     if result.failure:
@@ -99,9 +111,11 @@ def _resume(lab: Lab, stopped: Path, folder: Path, rng: random.Random, number: i
     return result
 
 
-def _lane(lab: Lab, right: list, folder: Path, rng: random.Random, number: int) -> Result:
+def _lane(
+    reference: Reference, right: list, folder: Path, rng: random.Random, number: int
+) -> Result:
     for name in _READ:
-        shutil.copy(lab.reference.workdir / name, folder)
+        shutil.copy(reference.workdir / name, folder)
     name = _READ[number % len(_READ)]
     fault = f"{name} of a finished run: {damage(folder / name, rng)}"
     try:
@@ -109,11 +123,11 @@ def _lane(lab: Lab, right: list, folder: Path, rng: random.Random, number: int) 
     except WorkdirError:
         return Result(fault, "refused with a sentence")
     if not same_trees(dict(enumerate(found)), dict(enumerate(right))):
-        return Result(fault, "wrong", f"{folder}: trained.load gives other numbers")
+        return Result(fault, "wrong", f"{folder}: load gives other numbers")
     return Result(fault, "right numbers")
 
 
 def _numbers(workdir: Path) -> list[np.ndarray]:
     """Returns a loaded lane as numbers: its data and where it decodes to."""
-    model = trained.load(workdir, 1)
+    model = spiral_vae.load(workdir, 1)
     return [model.t, model.x, np.asarray(model.decode(np.linspace(-3, 3, 50)[:, None]))]

@@ -27,7 +27,7 @@ from absl import app
 from soak import cases
 from soak.lab import Result
 from spiral_vae import main
-from spiral_vae.config import command_line as config
+from spiral_vae.config import command_line
 
 LIMIT = 30  # seconds within which a run must have come to its plan, or to its end
 GRACE = 5  # seconds from the first SIGTERM to a second one
@@ -66,7 +66,7 @@ def _run(args: list[str], place: Path, output: Path) -> NoReturn:
             os.dup2(nothing.fileno(), 0)
         os.chdir(place)
         sys.argv = [main.__file__, *args]
-        app.run(main.main, flags_parser=config.parse_flags)
+        app.run(main.main, flags_parser=command_line.parse_flags)
     except SystemExit as stop:
         code = stop.code or 0
         if isinstance(code, str):

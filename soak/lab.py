@@ -2,7 +2,6 @@
 
 import concurrent.futures
 import dataclasses
-import functools
 import itertools
 import os
 import random
@@ -15,7 +14,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from soak.reference import Reference
+from soak.process import Process
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,13 +42,14 @@ class Lab:
         self._folder = folder
         self._numbers = itertools.count()
         root = Path(__file__).resolve().parents[1]
-        for name in ("spiral_vae", "configs", "soak"):
-            shutil.copytree(root / name, self.code / name)
+        built = shutil.ignore_patterns("__pycache__")
+        for name in ("spiral_vae", "configs", "soak"):  # the first has a link to the second
+            shutil.copytree(root / name, self.code / name, symlinks=True, ignore=built)
 
-    @functools.cached_property
-    def reference(self) -> Reference:
-        """The short run without any fault."""
-        return Reference.run(self)
+    def start(self, folder: Path, *args: str, devices: int = 2) -> Process:
+        """Starts a run of the code; the folder gets what it prints."""
+        environment = self.environment | {"JAX_NUM_CPU_DEVICES": str(devices)}
+        return Process(self.code, environment, folder, *args)
 
     def random(self, *name: object) -> random.Random:
         """Returns the random numbers of one try, whatever else is tried."""

@@ -45,8 +45,7 @@ def _poison(lab: Lab, folder: Path, rng: random.Random, number: int) -> Result:
 
 
 def _run(lab: Lab, workdir: Path, field: str, values: list[float]) -> Process:
-    return Process(
-        lab,
+    return lab.start(
         workdir.parent,
         "--config=configs/base.py",
         f"--sweep={field}={','.join(map(str, values))}",

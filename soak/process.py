@@ -1,17 +1,12 @@
 """A run of the command line in a process of its own, to be watched and to be killed."""
 
-from __future__ import annotations
-
 import shlex
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from soak.lab import Lab
 
 LIMIT = 600  # seconds until something hangs
 
@@ -19,14 +14,14 @@ LIMIT = 600  # seconds until something hangs
 class Process:
     """`python -m spiral_vae.main` with some arguments, from now on."""
 
-    def __init__(self, lab: Lab, folder: Path, *args: str, devices: int = 2):
+    def __init__(self, code: Path, environment: Mapping[str, str], folder: Path, *args: str):
         """Starts it.
 
         Args:
-          lab: with the code and the environment.
+          code: the folder with the package.
+          environment: its variables.
           folder: gets what it prints.
           args: of the command line.
-          devices: of this process.
         """
         self.args = args
         self._output = folder / f"output_{len(list(folder.glob('output_*')))}"
@@ -34,8 +29,8 @@ class Process:
         with open(self._output, "wb") as output:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "spiral_vae.main", *args],
-                cwd=lab.code,
-                env=lab.environment | {"JAX_NUM_CPU_DEVICES": str(devices)},
+                cwd=code,
+                env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,

@@ -9,22 +9,22 @@ from pathlib import Path
 from soak import signals
 from soak.lab import Lab, Result
 from soak.process import Process
-from soak.reference import short
+from soak.reference import Reference, short
 
 LIMIT = 360  # seconds within which the other process must have ended: JAX waits 300 to connect
 
 
-def processes(lab: Lab, count: int) -> list[Result]:
+def processes(lab: Lab, reference: Reference, count: int) -> list[Result]:
     """Kills one of two processes; two of them or one alone go on."""
     folder = lab.new_folder("processes")
     pair = _pair(lab, folder)
     for process in pair:
         if process.wait():
             raise RuntimeError(process.report("two processes fail"))
-    if found := lab.reference.differences(folder / "run"):
+    if found := reference.differences(folder / "run"):
         raise RuntimeError(f"the run of two processes differs: {found}")
     seconds = max(process.seconds for process in pair)
-    return lab.tries("processes", functools.partial(_kill, lab, seconds), count)
+    return lab.tries("processes", functools.partial(_kill, lab, reference, seconds), count)
 
 
 def _pair(lab: Lab, folder: Path) -> list[Process]:
@@ -34,12 +34,19 @@ def _pair(lab: Lab, folder: Path) -> list[Process]:
         port = server.getsockname()[1]
     shared = (f"--coordinator=127.0.0.1:{port}", "--num_processes=2")
     return [
-        Process(lab, folder, *short(folder / "run"), *shared, f"--process_id={k}", devices=1)
+        lab.start(folder, *short(folder / "run"), *shared, f"--process_id={k}", devices=1)
         for k in range(2)
     ]
 
 
-def _kill(lab: Lab, seconds: float, folder: Path, rng: random.Random, number: int) -> Result:
+def _kill(
+    lab: Lab,
+    reference: Reference,
+    seconds: float,
+    folder: Path,
+    rng: random.Random,
+    number: int,
+) -> Result:
     pair = _pair(lab, folder)
     killed = rng.randrange(2)
     other = pair[1 - killed]
@@ -55,12 +62,12 @@ def _kill(lab: Lab, seconds: float, folder: Path, rng: random.Random, number: in
         if code == 0 and signals.phase(folder / "run") != "at its end":
             return Result(fault, "failed", other.report("it ends with 0 before the run does"))
     if number % 2:
-        return signals.resumed(lab, folder, fault)
+        return signals.resumed(lab, reference, folder, fault)
     pair = _pair(lab, folder)
     codes = [process.end() for process in pair]
     if codes != [0, 0]:
         bad = pair[0] if codes[0] else pair[1]
         return Result(fault, "failed", bad.report(f"they end with {codes} when they are resumed"))
-    if found := lab.reference.differences(folder / "run"):
+    if found := reference.differences(folder / "run"):
         return Result(fault, "different", pair[0].report(f"differs in {found}"))
     return Result(fault, "identical")

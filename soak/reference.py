@@ -1,7 +1,5 @@
 """The short run that faults are done to, and what it must come to in spite of them."""
 
-from __future__ import annotations
-
 import concurrent.futures
 import contextlib
 import dataclasses
@@ -10,16 +8,13 @@ import re
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from soak.process import Process
-from spiral_vae.workdir import life as workdir_lib
+from soak.lab import Lab
+from spiral_vae.workdir import life
 from spiral_vae.workdir.checkpoint import Checkpoints
-
-if TYPE_CHECKING:
-    from soak.lab import Lab
 
 # Six lanes in three cells, two of which train side by side, with a likelihood that carries state.
 SHORT = (
@@ -53,32 +48,6 @@ class Reference:
     seconds: float  # that it took, beside as many others as there are workers
     trees: Mapping[tuple[int, int], dict]  # after each chunk, by cell and epoch
 
-    @classmethod
-    def run(cls, lab: Lab) -> Reference:
-        """Runs it several times, first to compile its code and then to measure it."""
-
-        def run(*more: str) -> tuple[Path, float]:
-            folder = lab.new_folder("reference")
-            process = Process(lab, folder, *short(folder / "run"), *more)
-            if process.wait():
-                raise RuntimeError(process.report("the undisturbed run fails"))
-            return folder / "run", process.seconds
-
-        workdir, _ = run("--config.checkpoint.every=1", "--config.checkpoint.keep=1000")
-        with concurrent.futures.ThreadPoolExecutor(lab.workers) as pool:
-            others = list(pool.map(lambda _: run(), range(lab.workers)))
-        trees = {
-            (cell, epoch): found[1]
-            for cell in range(NUM_CELLS)
-            for epoch in EPOCHS
-            if (found := load(workdir, cell, [epoch]))
-        }
-        reference = cls(workdir, max(seconds for _, seconds in others), trees)
-        for other, _ in others:
-            if found := reference.differences(other):
-                raise RuntimeError(f"undisturbed runs differ: {found}")
-        return reference
-
     def differences(self, workdir: Path) -> list[str]:
         """Returns in what a workdir isn't that of the finished, undisturbed run."""
         found = [name for name in _ARRAYS if not _same_arrays(self.workdir / name, workdir / name)]
@@ -92,7 +61,7 @@ class Reference:
             capture_output=True,
             text=True,
         )
-        if check.returncode or not workdir_lib.is_finished(workdir):
+        if check.returncode or not life.is_finished(workdir):
             found.append(f"SHA256SUMS: {(check.stdout + check.stderr).strip()}")
         return found
 
@@ -104,6 +73,32 @@ class Reference:
             if (found := load(workdir, cell))
             and not same_trees(found[1], self.trees.get((cell, found[0])))
         ]
+
+
+def undisturbed(lab: Lab) -> Reference:
+    """Runs it several times, first to compile its code and then to measure it."""
+
+    def run(*more: str) -> tuple[Path, float]:
+        folder = lab.new_folder("reference")
+        process = lab.start(folder, *short(folder / "run"), *more)
+        if process.wait():
+            raise RuntimeError(process.report("the undisturbed run fails"))
+        return folder / "run", process.seconds
+
+    workdir, _ = run("--config.checkpoint.every=1", "--config.checkpoint.keep=1000")
+    with concurrent.futures.ThreadPoolExecutor(lab.workers) as pool:
+        others = list(pool.map(lambda _: run(), range(lab.workers)))
+    trees = {
+        (cell, epoch): found[1]
+        for cell in range(NUM_CELLS)
+        for epoch in EPOCHS
+        if (found := load(workdir, cell, [epoch]))
+    }
+    reference = Reference(workdir, max(seconds for _, seconds in others), trees)
+    for other, _ in others:
+        if found := reference.differences(other):
+            raise RuntimeError(f"undisturbed runs differ: {found}")
+    return reference
 
 
 def load(workdir: Path, cell: int, epochs: Sequence[int] = EPOCHS) -> tuple[int, dict] | None:

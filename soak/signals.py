@@ -6,80 +6,77 @@ import signal
 from pathlib import Path
 
 from soak.lab import Lab, Result
-from soak.process import Process
-from soak.reference import short
-from spiral_vae.workdir import life as workdir_lib
+from soak.reference import Reference, short
+from spiral_vae.workdir import life
 
 _TWICE = 0.25  # of the runs that are killed are killed once more after they were taken up again
 
 
-def kills(lab: Lab, count: int) -> list[Result]:
+def kills(lab: Lab, reference: Reference, count: int) -> list[Result]:
     """Kills runs at moments spread evenly over the time that they take."""
-    seconds = lab.reference.seconds  # not by the workers: they would measure it all at once
-    return lab.tries("kills", functools.partial(_kill, lab, seconds), count)
+    return lab.tries("kills", functools.partial(_kill, lab, reference), count)
 
 
-def terms(lab: Lab, count: int) -> list[Result]:
+def terms(lab: Lab, reference: Reference, count: int) -> list[Result]:
     """Stops runs at any moment by SIGTERM or Ctrl-C, some of them twice."""
-    seconds = lab.reference.seconds
-    return lab.tries("terms", functools.partial(_term, lab, seconds), count)
+    return lab.tries("terms", functools.partial(_term, lab, reference), count)
 
 
 def phase(workdir: Path) -> str:
     """Returns how far a run has come."""
-    if not workdir_lib.has_begun(workdir):
+    if not life.has_begun(workdir):
         return "starting"
-    if not (workdir / workdir_lib.PARAMS).exists():
+    if not (workdir / life.PARAMS).exists():
         return "training"
-    if not (workdir / workdir_lib.SUMMARY).exists():
+    if not (workdir / life.SUMMARY).exists():
         return "evaluating"
-    return "at its end" if workdir_lib.is_finished(workdir) else "writing and drawing"
+    return "at its end" if life.is_finished(workdir) else "writing and drawing"
 
 
-def resumed(lab: Lab, folder: Path, fault: str) -> Result:
+def resumed(lab: Lab, reference: Reference, folder: Path, fault: str) -> Result:
     """Goes on with the run in folder/run to its end and judges it."""
-    process = Process(lab, folder, *short(folder / "run"))
+    process = lab.start(folder, *short(folder / "run"))
     code = process.end()
     if code is None:
         return Result(fault, "hung", process.report("it hangs when it is resumed"))
     if code:
         return Result(fault, "failed", process.report(f"it ends with {code} when it is resumed"))
-    if found := lab.reference.differences(folder / "run"):
+    if found := reference.differences(folder / "run"):
         return Result(fault, "different", process.report(f"differs in {found}"))
     return Result(fault, "identical")
 
 
-def _kill(lab: Lab, seconds: float, folder: Path, rng: random.Random, number: int) -> Result:
+def _kill(lab: Lab, reference: Reference, folder: Path, rng: random.Random, number: int) -> Result:
     workdir = folder / "run"
     fault = "SIGKILL, finished before"
     for again in range(1 + (rng.random() < _TWICE)):
-        process = Process(lab, folder, *short(workdir))
-        if process.wait(rng.uniform(0, seconds)) is None:
+        process = lab.start(folder, *short(workdir))
+        if process.wait(rng.uniform(0, reference.seconds)) is None:
             process.send(signal.SIGKILL)
             process.wait()
             fault = "SIGKILL, twice" if again else f"SIGKILL while {phase(workdir)}"
-    return resumed(lab, folder, fault)
+    return resumed(lab, reference, folder, fault)
 
 
-def _term(lab: Lab, seconds: float, folder: Path, rng: random.Random, number: int) -> Result:
+def _term(lab: Lab, reference: Reference, folder: Path, rng: random.Random, number: int) -> Result:
     workdir = folder / "run"
     stop, again = ((signal.SIGTERM, False), (signal.SIGINT, False), (signal.SIGINT, True))[
         max(0, number % 10 - 7)
     ]
     name = f"{stop.name}{', twice' * again}"
-    process = Process(lab, folder, *short(workdir))
-    if process.wait(rng.uniform(0, seconds)) is not None:
-        return resumed(lab, folder, f"{name}, finished before")
+    process = lab.start(folder, *short(workdir))
+    if process.wait(rng.uniform(0, reference.seconds)) is not None:
+        return resumed(lab, reference, folder, f"{name}, finished before")
     process.send(stop)
     fault = f"{name} while {phase(workdir)}"
     if again and process.wait(process.seconds + rng.uniform(0, 1)) is None:
         process.send(stop)
     code = process.end()
-    begun, finished = workdir_lib.has_begun(workdir), phase(workdir) == "at its end"
+    begun, finished = life.has_begun(workdir), phase(workdir) == "at its end"
     # A process that does not listen yet, or no more, is ended by the signal itself.
     well = code == 128 + stop or (code == 0 and finished)
     if not well and (code != -stop or begun != finished):
         return Result(fault, "wrong exit status", process.report(f"it ends with {code}"))
     if "Traceback" in process.output and (begun or code != -stop):
         return Result(fault, "traceback", process.report("it prints a traceback"))
-    return resumed(lab, folder, fault)
+    return resumed(lab, reference, folder, fault)

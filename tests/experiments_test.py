@@ -1,5 +1,6 @@
 """Each experiment runs at its quick size and leaves its figure and table."""
 
+import dataclasses
 import subprocess
 import sys
 from pathlib import Path
@@ -7,9 +8,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments import drawing, n_and_sigma, posterior_collapse, turns
+from experiments import (
+    anisotropic,
+    drawing,
+    heteroscedastic,
+    n_and_sigma,
+    posterior_collapse,
+    turns,
+    unknown_sigma,
+)
+from spiral_vae.config import axes, sources
+from spiral_vae.config.values import with_values
 from spiral_vae.exact import ground_truth
-from spiral_vae.process.spiral import Spiral
+from spiral_vae.process import Spiral
 
 RESULTS = {
     "basic_run": ["basic_run"],
@@ -38,6 +49,28 @@ def test_quick_size(name, environment, tmp_path):
     assert found == expected
 
 
+WAYS = {
+    "unknown_sigma": unknown_sigma.WAYS,
+    "anisotropic": anisotropic.WAYS | anisotropic.MORE,
+    "heteroscedastic": heteroscedastic.WAYS,
+    "posterior_collapse": posterior_collapse.GEOMETRIES,
+}
+
+
+@pytest.mark.parametrize(("name", "way"), [(name, way) for name in WAYS for way in WAYS[name]])
+def test_the_fields_of_every_way_are_sound_and_used(name, way):
+    """The quick size tries the last ways only."""
+    config = with_values(sources.load(name), WAYS[name][way])
+    _, rows = axes.expand(config, config.sweep)
+    assert len(rows) == 16
+
+
+@pytest.mark.parametrize("name", [name for name in RESULTS if name != "n_and_sigma"])
+def test_the_config_of_an_experiment_is_sound_on_its_own(name):
+    config = sources.load(name)
+    axes.expand(config, config.sweep)
+
+
 def test_threshold_is_exact_on_the_law_of_linear_decoders():
     ratios = posterior_collapse.RATIOS
     kl = np.maximum(np.log(0.97 / ratios), 0)  # a threshold at 0.97 sigma_c
@@ -55,17 +88,16 @@ def test_second_mode_is_the_smaller_bump():
 
 def test_fisher_information_is_the_curvature_of_the_divergence():
     """KL(p_sigma || p_sigma') = I (ln sigma'/sigma)^2 / 2 + ..., here with its exact left side."""
-    spec = Spiral(omega=8.8, rdot=2.5, noise_sigma=(0.2, 0.2), u_start=0.01, u_stop=1.0)
-    truth = ground_truth.process(spec)
+    curve = Spiral(omega=8.8, rdot=2.5, noise_sigma=0.2, u_start=0.01, u_stop=1.0)
+    truth = ground_truth.truth(curve)
     step = 1e-3
     both = []
     for sign in (-1, 1):
-        sigma = 0.2 * np.exp(sign * step)
-        other = Spiral(omega=8.8, rdot=2.5, noise_sigma=(sigma,) * 2, u_start=0.01, u_stop=1.0)
-        nll = ground_truth.cross_entropy(truth, ground_truth.process_rules(other))
+        other = dataclasses.replace(curve, noise_sigma=0.2 * np.exp(sign * step))
+        nll = ground_truth.cross_entropy(truth, ground_truth.truth_density(other))
         both.append(nll.value - truth.entropy.value)
     curvature = (both[0] + both[1]) / step**2  # cubic terms cancel
-    np.testing.assert_allclose(n_and_sigma.fisher_information(spec), curvature, rtol=1e-4)
+    np.testing.assert_allclose(n_and_sigma.fisher_information(curve), curvature, rtol=1e-4)
 
 
 def test_excess_is_paired_by_seed_within_each_part():

@@ -1,6 +1,5 @@
 """The C kernel that speed is measured against does the work of a train step."""
 
-import dataclasses
 import shutil
 
 import jax
@@ -8,14 +7,11 @@ import numpy as np
 import pytest
 
 from benchmarks import kernel
-from spiral_vae.model import networks
-from spiral_vae.model.likelihood import Fixed
+from spiral_vae.maths.ramp import Time
 from spiral_vae.training import train
-from tests.lanes import PROGRAM, make_lane
+from tests.lanes import make_lane
 
 pytestmark = pytest.mark.skipif(not shutil.which("cc"), reason="needs a C compiler")
-
-VAE = networks.VAE(networks.Encoder(hidden_dim=8, hidden_layers=1), networks.Decoder(8, 1))
 
 
 def _flat(params):
@@ -32,10 +28,8 @@ def _flat(params):
 def test_steps_of_the_kernel_are_train_steps():
     library = kernel.library(hidden=8, batch_size=12, num_points=24)
     rng = np.random.default_rng(0)
-    params = VAE.init(jax.random.key(0)) | {"likelihood": {}}
-    lane = make_lane(
-        likelihood=Fixed(sigma=0.5), encoder_learning_rate=0.01, decoder_learning_rate=0.01
-    )
+    lane = make_lane(hidden_dim=8)
+    params = lane.vae.init(jax.random.key(0)) | {"likelihood": {}}
     flat = _flat(params)
     assert library.vae_num_params() == len(flat)
     first, second = np.zeros_like(flat), np.zeros_like(flat)
@@ -43,10 +37,8 @@ def test_steps_of_the_kernel_are_train_steps():
     one, zero = np.float32(1), np.float32(0)
     for count in range(1, 6):
         x, eps = (rng.normal(size=(size, 12)).astype("f") for size in (2, 1))
-        batch = train.Batch(x, eps[:, None], np.ones(12, "f"), one, zero, zero, one)
-        carry, metrics = train.train_step(
-            carry, batch, lane, dataclasses.replace(PROGRAM, vae=VAE, num_samples=1)
-        )
+        batch = train.Batch(x, eps[:, None], np.ones(12, "f"), one, Time(zero, zero), one)
+        carry, metrics = train.train_step(carry, batch, lane)
         loss = library.vae_step(flat, first, second, count, x, eps, 0.5, 0.01)
         # float32, a rational tanh and sums in another order
         assert loss == pytest.approx(float(metrics["loss"]), rel=1e-4)

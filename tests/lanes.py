@@ -1,68 +1,69 @@
-"""Small lanes, programs and configs that several tests share."""
+"""Small lanes and configs that several tests share."""
 
 import dataclasses
 
 import jax
 import numpy as np
 
-from configs import base
-from spiral_vae.model import networks
-from spiral_vae.model.likelihood import ClosedForm, Fixed, Heteroscedastic
-from spiral_vae.process.spiral import Spiral
+from spiral_vae import fields
+from spiral_vae.config.values import flatten
+from spiral_vae.configs import base
+from spiral_vae.model.likelihood import ClosedForm, Heteroscedastic
+from spiral_vae.model.likelihood.heteroscedastic import BetaNll, OneSigmaFirst, Plain
 from spiral_vae.training import train
 
-VAE = networks.VAE(
-    networks.Encoder(hidden_dim=4, hidden_layers=1), networks.Decoder(hidden_dim=4, hidden_layers=1)
-)
-UNEVEN_VAE = networks.VAE(VAE.encoder, networks.Decoder(4, 1, heads=("mean", "logvar")))
 # 10 points in batches of 4, 4 and 2, so that all tests with it have a last batch with padding.
-PROGRAM = train.Program(
-    vae=VAE,
-    num_points=10,
-    design="grid",
-    batch_size=4,
-    shuffle=True,
-    objective="elbo",
-    num_samples=1,
-    num_epochs=8,
-    schedule="constant",
-)
-CLOSED_FORM = ClosedForm(sigma=0.5, rate=1.0, covariance="isotropic", estimator="full_data")
+SMALL = {
+    "num_points": 10,
+    "batch_size": 4,
+    "num_epochs": 8,
+    "log_every": 4,
+    "hidden_dim": 4,
+    "sigma": 0.5,
+    "encoder_learning_rate": 0.01,
+    "decoder_learning_rate": 0.01,
+}
+_PATHS = {  # of the short names of `make_lane`
+    "hidden_dim": ("model.encoder.hidden_dim", "model.decoder.hidden_dim"),
+    "latent_dim": ("model.latent_dim",),
+    "sigma": ("likelihood.sigma",),
+    "objective": ("objective.kind",),
+    **{name: (f"data.{name}",) for name in ("num_points", "design", "noise_sigma")},
+    **{name: (f"objective.{name}",) for name in ("beta", "kl_warmup", "num_samples")},
+    **{
+        name: (f"optimizer.{name}",)
+        for name in (
+            *("encoder_learning_rate", "decoder_learning_rate", "decoder_weight_decay"),
+            *("schedule", "decay_every", "decay_factor", "warmup"),
+        )
+    },
+    **{name: (f"train.{name}",) for name in ("num_epochs", "batch_size", "shuffle", "log_every")},
+}
+CLOSED_FORM = ClosedForm(sigma=0.5)
 
 
-def heteroscedastic(stabiliser, exponent=0.5):
-    return Heteroscedastic(
-        sigma=0.5, floor=0.0, exponent=exponent, warmup=0.5, rate=0.1, stabiliser=stabiliser
-    )
+def heteroscedastic(stabiliser="none", exponent=0.5, weight_decay=0.0):
+    parts = {
+        "none": Plain(),
+        "beta_nll": BetaNll(beta_nll=exponent),
+        "warmup": OneSigmaFirst(warmup=0.5, averaging=0.1),
+    }
+    return Heteroscedastic(sigma=0.5, weight_decay=weight_decay, stabiliser=parts[stabiliser])
 
 
-def make_lane(**overrides):
-    """One lane; overrides by field, 'sigma' (of the kind fixed) and 'noise_sigma' among them."""
-    spiral = Spiral(
-        omega=8.8,
-        rdot=2.5,
-        noise_sigma=overrides.pop("noise_sigma", 0.2),
-        u_start=0.01,
-        u_stop=1.0,
-    )
-    one = train.Lane(
-        seed=0,
-        spiral=spiral,
-        likelihood=Fixed(sigma=overrides.pop("sigma", 0.5)),
-        beta=1.0,
-        kl_warmup=0.0,
-        encoder_learning_rate=0.01,
-        decoder_learning_rate=0.01,
-        likelihood_learning_rate=0.01,
-        decoder_weight_decay=0.0,
-        variance_weight_decay=0.0,
-        decay_every=5_000,
-        decay_factor=0.5,
-        warmup=0.0,
-    )
-    one = dataclasses.replace(one, **overrides)
+def make_lane(*, seed=0, likelihood=None, **overrides):
+    """One small lane, in float32; overrides by the short names of `_PATHS`."""
+    values = flatten(base.get_config()) | {"data.omega": 8.8}
+    for name, value in (SMALL | overrides).items():
+        values |= dict.fromkeys(_PATHS[name], value)
+    one = fields.build(train.Lane, values, seed=seed)
+    if likelihood is not None:
+        one = dataclasses.replace(one, likelihood=likelihood)
     one = jax.tree.map(np.float32, one)
     return dataclasses.replace(one, seed=np.uint32(one.seed))
+
+
+VAE = make_lane().vae
 
 
 # Numbers that break a lane in its first epoch: the step, and what is the first not to be finite.

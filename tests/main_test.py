@@ -10,7 +10,7 @@ import signal
 import numpy as np
 import pytest
 
-from spiral_vae.config import command_line as config_lib
+from spiral_vae.config import stored as stored_lib
 from spiral_vae.exact import ground_truth
 from spiral_vae.runs import load as trained
 from spiral_vae.workdir import life as workdir
@@ -106,8 +106,8 @@ def test_stored_lane_is_the_one_that_was_judged(run):
     """Data, parameters and sigma of lane 2 come back from disk: its exact nll is the same."""
     workdir, _ = run
     model = trained.load(workdir, 2)
-    rules = ground_truth.model_rules(model.observe, 1, reach=10.0)
-    nll = ground_truth.cross_entropy(ground_truth.process(model.spec), rules).value
+    density = ground_truth.model_density(model.observe, 1, reach=10.0)
+    nll = ground_truth.cross_entropy(ground_truth.truth(model.curve), density).value
     row = read_rows(workdir)[2]
     np.testing.assert_array_equal(model.observe(np.zeros((1, 1))).scale, [0.2 * np.eye(2)])
     np.testing.assert_allclose(nll, float(row["nll"]), rtol=1e-9)  # another reach, other nodes
@@ -117,10 +117,10 @@ def test_stored_lane_is_the_one_that_was_judged(run):
 
 def test_stored_config_repeats_the_run_with_its_bits(run, main, tmp_path):
     folder, _ = run
-    stored = config_lib.from_json((folder / "config.json").read_text())
+    stored = stored_lib.from_json((folder / "config.json").read_text())
     assert stored.sweep == ("likelihood.sigma=0.1,0.2",)
     again = tmp_path / "again"
-    repeated = main(f"--config=configs/stored.py:{folder}/config.json", workdir=again)()
+    repeated = main(f"--config=stored:{folder}/config.json", workdir=again)()
     assert (repeated.code, repeated.stderr) == (0, "")
     assert_same_results(folder, again)
 
@@ -234,7 +234,7 @@ def test_debug_nans_leads_to_the_line(main, tmp_path):
     assert (found.code, found.stderr) == (0, "")
     lines = found.stdout.splitlines()
     assert lines[0] == "lane 1: not finite at step 2: reconstruction"
-    assert any("spiral_vae/observation.py:" in line for line in lines[1:-2])
+    assert any("spiral_vae/maths/observation.py:" in line for line in lines[1:-2])
     assert "invalid value" in lines[-2] or "encountered" in lines[-2]
     assert lines[-1] == "lanes that stopped being finite: 1"
 

@@ -54,7 +54,8 @@ def parse_flags(argv: Sequence[str], flag_values: flags.FlagValues = flags.FLAGS
             raise ConfigError(f"--config: must stand before the override of {given[0][0]}")
         if named == [None]:
             raise ConfigError("--config: needs a file or a name, as in --config=FILE")
-        config = sources.load(named[0] if named and named[0] else _default_source(args))
+        (source,) = named or (None,)
+        config = sources.load(_default_source(args) if source is None else source)
         fields = flatten(config)
         for path, text, value in given:
             if path is not None:

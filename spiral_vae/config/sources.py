@@ -48,7 +48,7 @@ def _found(name: str) -> Path:
     if os.path.isfile(name):  # unlike Path.is_file it takes names that no file can have
         return Path(name)
     if match := re.fullmatch(r"(?:configs/)?(\w+?)(?:\.py)?", name):
-        if (path := _PACKAGED / f"{match[1]}.py").is_file():
+        if os.path.isfile(path := _PACKAGED / f"{match[1]}.py"):
             return path
     raise ConfigError(f"--config: there is no file {name!r}; of the package there are {_names()}")
 

@@ -1,6 +1,7 @@
 """Configs on disk: config.json, and whether a run may go on with another one."""
 
 import hashlib
+import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -31,11 +32,13 @@ def to_json(config: ConfigDict) -> str:
 def _files(config: ConfigDict) -> list[Path]:
     """Returns the user's files whose kinds a config or an axis of its sweep names."""
     fields = flatten(config)
-    varied = [fields]
-    for text in fields["sweep"]:
-        axis = axes.parse_axis(text, config)
-        varied += [fields | {axis.path: value} for value in axis.values]
-    classes = {cls for values in varied for cls in fields_lib.used(values, *ROOTS).classes}
+    swept = [axes.parse_axis(text, config) for text in fields["sweep"]]
+    named = [axis for axis in swept if isinstance(axis.values[0], str)]  # kinds among them
+    points = [
+        dict(zip([axis.path for axis in named], values, strict=True))
+        for values in itertools.product(*(axis.values for axis in named))
+    ]
+    classes = {cls for point in points for cls in fields_lib.used(fields | point, *ROOTS).classes}
     return sorted({path for cls in classes if (path := fields_lib.source(cls)) is not None})
 
 

@@ -6,7 +6,7 @@ kept alive behind the caller's back. A value that is not finite (a lane that fai
 
 import functools
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -156,7 +156,6 @@ def progress(
     spearman: np.ndarray,
     kl_to_prior: np.ndarray,
     inference_gap: np.ndarray,
-    references: Mapping[str, float] | None = None,
 ) -> Figure:
     """Draws exact metrics along training: one lane as a line, several as median and band.
 
@@ -167,16 +166,11 @@ def progress(
         sign, which means nothing as the prior is symmetric.
       kl_to_prior: KL(q(z|x) || p(z)) in nats, mean over points, [lanes, rows].
       inference_gap: log p(x) - ELBO, mean over points, nats, [lanes, rows].
-      references: name -> nats, drawn as lines next to `kl_to_truth`.
     """
     figure = new_figure(6.4)
     truth, order, prior, gap = figure.subplots(2, 2).flat
     _along_training(truth, epoch, _log_scaled(truth, kl_to_truth))
     truth.set(title="Model against the truth", ylabel=METRICS["kl_to_truth"].axis)
-    for style, (name, value) in zip(
-        ("--", ":", "-.") * len(references or {}), (references or {}).items(), strict=False
-    ):
-        truth.axhline(value, color=TRUTH, linestyle=style, linewidth=1, label=name)
 
     _along_training(order, epoch, np.abs(spearman))
     order.set(title="Order of the latent", ylabel=f"|{METRICS['spearman'].axis}|")

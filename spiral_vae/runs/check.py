@@ -4,7 +4,7 @@ What a class does wrong becomes a sentence that names its file and its method.
 """
 
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NoReturn
 
 import jax
@@ -41,7 +41,8 @@ def kinds(groups: Sequence[Group]) -> None:
 def _fail(part: Any, method: str, problem: str) -> NoReturn:
     cls = type(part)
     where = fields.source(cls) or cls.__module__
-    raise ConfigError(f"{where}: {cls.__name__}.{method}() {problem}")
+    call = "()" * callable(getattr(cls, method, None))  # else it is a value, or a part of a result
+    raise ConfigError(f"{where}: {cls.__name__}.{method}{call} {problem}")
 
 
 def _call(part: Any, method: str, *args: Any) -> Any:
@@ -66,9 +67,11 @@ def _shape(part: Any, method: str, found: Any, wanted: tuple[int, ...], meaning:
         _fail(part, method, "gives numbers that are not finite")
 
 
-def _one(part: Any, method: str, total: float, over: str) -> None:
+def _one(
+    part: Any, method: str, total: float, over: str, what: str = "the log of a density"
+) -> None:
     if not abs(total - 1) < _TOLERANCE:
-        _fail(part, method, f"is the log of a density that integrates to {total:.4g} over {over}")
+        _fail(part, method, f"is {what} that integrates to {total:.4g} over {over}")
 
 
 def _heads(part: Any, dim: int) -> dict[str, int]:
@@ -92,10 +95,10 @@ def _process(process: Process, lane: Lane) -> None:
     dim, num = getattr(process, "dim", None), process.num_points
     if not isinstance(dim, int) or dim < 1:
         _fail(process, "dim", f"is {dim!r}, must be the number of data dimensions")
-    data = _call(process, "sample", jax.random.key(0))
-    _shape(process, "sample().x", data.x, (num, dim), "[num_points, dim]")
-    if isinstance(process, Curve):
+    if isinstance(process, Curve):  # before `sample`, which is made of it
         _curve(process)
+    data = _call(process, "sample", jax.random.key(0))
+    _shape(process, "sample().x", getattr(data, "x", None), (num, dim), "[num_points, dim]")
 
 
 def _curve(curve: Curve) -> None:
@@ -109,7 +112,7 @@ def _curve(curve: Curve) -> None:
         _fail(curve, "observation", "must give an Observation with Gaussian noise")
     node, weight = gauss_legendre(np.linspace(pieces[:, 0], pieces[:, 1], 65, axis=1))
     density = np.asarray(_call(curve, "density", jnp.asarray(node, jnp.float32)))
-    _one(curve, "density", float(np.sum(weight * density)), "its pieces")
+    _one(curve, "density", float(np.sum(weight * density)), "its pieces", "a density")
     mass = jnp.linspace(0.05, 0.95, 19)
     again = _call(curve, "cdf", _call(curve, "quantile", mass))
     if not np.allclose(again, mass, atol=1e-3):
@@ -186,7 +189,7 @@ def _objective(objective: Objective, lane: Lane) -> None:
         _fail(objective, "shares", "must add up to 1 over the samples")
 
 
-_CHECKS = {
+_CHECKS: dict[str, Callable[[Any, Lane], None]] = {
     "data": _process,
     "posterior": _posterior,
     "likelihood": _likelihood,

@@ -7,6 +7,7 @@ import pytest
 from scipy import stats
 
 from spiral_vae.maths import observation
+from spiral_vae.maths.noise import Normal, StudentT
 from spiral_vae.maths.observation import Observation
 
 MEAN = np.array([0.4, -0.7])
@@ -28,15 +29,39 @@ def test_student_t_log_prob_is_scipys():
     scale, dof = np.array([0.3, 0.9]), np.array([3.0, 40.0])
     expected = stats.t(dof, MEAN, scale).logpdf(X).sum()
     with jax.enable_x64(True):
-        one = Observation(mean=jnp.asarray(MEAN), scale=jnp.asarray(scale), dof=jnp.asarray(dof))
+        noise = StudentT(jnp.asarray(dof))
+        one = Observation(mean=jnp.asarray(MEAN), scale=jnp.asarray(scale), noise=noise)
         assert float(one.log_prob(jnp.asarray(X))) == pytest.approx(expected, rel=1e-12)
 
 
-def test_extremes_are_the_singular_values():
-    scale = np.tril(np.random.default_rng(0).normal(size=(50, 2, 2)))
-    smallest, largest = observation.extremes(Observation(mean=np.zeros((50, 2)), scale=scale))
-    expected = np.linalg.svd(scale, compute_uv=False)
+@pytest.mark.parametrize("dim", [1, 2, 3])
+def test_log_prob_is_scipys_in_any_number_of_dimensions(dim):
+    rng = np.random.default_rng(dim)
+    mean, x = rng.normal(size=(2, dim))
+    scale = np.tril(rng.normal(size=(dim, dim)), -1) + np.diag(rng.uniform(0.3, 2, dim))
+    expected = stats.multivariate_normal(mean, scale @ scale.T).logpdf(x)
+    with jax.enable_x64(True):
+        one = Observation(mean=jnp.asarray(mean), scale=jnp.asarray(scale))
+        assert float(one.log_prob(jnp.asarray(x))) == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("dim", [1, 2, 3])
+def test_extremes_are_the_singular_values(dim):
+    size = (50, dim, dim)
+    scale = np.tril(np.random.default_rng(0).normal(size=size), -1)
+    scale += np.eye(dim) * np.random.default_rng(1).uniform(0.1, 2, size=size)
+    smallest, largest = observation.extremes(Observation(mean=np.zeros((50, dim)), scale=scale))
+    values = np.linalg.svd(scale, compute_uv=False)
+    expected = values[:, [0, -1]]
     np.testing.assert_allclose(np.stack([largest, smallest], axis=1), expected, rtol=1e-9)
+
+
+def test_covariance_is_infinite_where_the_noise_has_no_variance():
+    noise = StudentT(np.array([[1.5, 4.0], [3.0, 4.0]]))
+    scale = np.tile(np.diag([0.5, 0.8]), (2, 1, 1))
+    one = Observation(mean=np.zeros((2, 2)), scale=scale, noise=noise)
+    expected = [np.diag([np.inf, 2 * 0.64]), np.diag([3 * 0.25, 2 * 0.64])]
+    np.testing.assert_allclose(observation.covariance(one), expected, rtol=1e-12)
 
 
 @pytest.mark.parametrize("dof", [None, np.array([5.0, 30.0])], ids=["gaussian", "student_t"])
@@ -46,7 +71,7 @@ def test_draws_have_the_covariance(dof):
     many = Observation(
         mean=np.tile(MEAN, (num, 1)),
         scale=np.tile(scale, (num, 1, 1)),
-        dof=None if dof is None else np.tile(dof, (num, 1)),
+        noise=Normal() if dof is None else StudentT(np.tile(dof, (num, 1))),
     )
     x = observation.draw(np.random.default_rng(0), many)
     expected = observation.covariance(many)[0]

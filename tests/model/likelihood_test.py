@@ -9,45 +9,49 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from spiral_vae.maths.ramp import Time
 from spiral_vae.model import networks
 from spiral_vae.model.likelihood import (
-    DATA_DIM,
     ClosedForm,
     Fixed,
+    FullCovariance,
     Geco,
     Heteroscedastic,
     Learned,
+    PerDimension,
 )
+from spiral_vae.model.likelihood.covariance import Free, OneSigmaFirst
+from spiral_vae.model.likelihood.estimator import Batch, ByGradient, FullData, MovingAverage
+from spiral_vae.model.likelihood.heteroscedastic import (
+    BetaNll,
+    Faithful,
+    IntegratedOut,
+    Plain,
+    Variational,
+)
+from spiral_vae.model.likelihood.heteroscedastic import OneSigmaFirst as OneSigmaForAllZ
 from spiral_vae.training import train
+from tests.lanes import make_lane
 
+DIM = 2  # of the data
 LAM1, LAM2 = 1.8, 0.3  # eigenvalues of the data's covariance
 NUM_STEPS = 4_000
-
-
-class _Encoder:
-    latent_dim = 1
-
-
-class _Decoder:
-    heads = ("mean",)
 
 
 @dataclasses.dataclass(frozen=True)
 class Linear:
     """q(z|x) = N(v x + c, exp(logvar)) and a mean w z + b: with a Gaussian, probabilistic PCA."""
 
-    encoder = _Encoder
-    decoder = _Decoder
-
     def encode(self, params, x):
         own = params["encoder"]
         mean = own["v"] @ x + own["c"][:, None]
-        return mean, jnp.broadcast_to(own["logvar"][:, None], mean.shape)
+        return {"mean": mean, "logvar": jnp.broadcast_to(own["logvar"][:, None], mean.shape)}
 
     def decode(self, params, z):
         own = params["decoder"]
         mean = jnp.tensordot(own["w"], z, axes=1) + own["b"][:, None, None]
-        return {"mean": mean, "logvar": jnp.zeros_like(mean)}  # the latter for `warmup` alone
+        logvar = own["logvar"][:, None, None]  # for `warmup` alone, and even there not in use
+        return {"mean": mean, "logvar": jnp.broadcast_to(logvar, mean.shape)}
 
 
 def _data(num=40):
@@ -59,62 +63,55 @@ def _data(num=40):
     return jnp.asarray(x * np.sqrt([LAM1, LAM2]) @ angle.T, jnp.float32)
 
 
-def _program():
-    return train.Program(
-        vae=Linear(),
-        num_points=40,
-        design="grid",
-        batch_size=40,
-        shuffle=False,
-        objective="elbo",
-        num_samples=2,
-        num_epochs=NUM_STEPS,
-        schedule="cosine",
-    )
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Lane(train.Lane):
+    """A lane with the linear model in place of its networks."""
+
+    @property
+    def vae(self):
+        return Linear()
 
 
 @functools.cache
 def _fit_compiled(rate):
-    program = _program()
     x = _data()
     # Noise of +-1 is a rule that is exact for a quadratic log-likelihood: nothing is random.
     eps = jnp.broadcast_to(jnp.array([[1.0], [-1.0]]), (1, 2, len(x)))
+    base = make_lane(
+        num_points=len(x),
+        batch_size=len(x),
+        shuffle=False,
+        num_samples=2,
+        num_epochs=NUM_STEPS,
+        encoder_learning_rate=rate,
+        decoder_learning_rate=rate,
+        schedule="cosine",
+    )
 
     def fit(likelihood):
-        lane = train.Lane(
-            seed=0,
-            spiral=None,
-            likelihood=likelihood,
-            beta=1.0,
-            kl_warmup=0.0,
-            encoder_learning_rate=rate,
-            decoder_learning_rate=rate,
-            likelihood_learning_rate=3e-2,
-            decoder_weight_decay=0.0,
-            variance_weight_decay=0.0,
-            decay_every=1,
-            decay_factor=1.0,
-            warmup=0.0,
-        )
-        params, carried = likelihood.init()
+        lane = _Lane(**vars(base) | {"likelihood": likelihood})
+        params, carried = likelihood.init(DIM)
         params = {
             "encoder": {"v": jnp.array([[0.3, 0.1]]), "c": jnp.zeros(1), "logvar": jnp.zeros(1)},
-            "decoder": {"w": jnp.array([[0.5], [0.2]]), "b": jnp.zeros(2)},
+            "decoder": {
+                "w": jnp.array([[0.5], [0.2]]),
+                "b": jnp.zeros(DIM),
+                "logvar": jnp.zeros(DIM),
+            },
             "likelihood": params,
         }
 
         def step(carry, index):
-            progress = index / NUM_STEPS
             batch = train.Batch(
                 x=x.T,
                 eps=eps,
                 weight=jnp.ones(len(x)),
                 share=jnp.ones(()),
-                epoch=index,
-                progress=progress,
-                beta=jnp.ones(()),
+                time=Time(epoch=index, progress=index / NUM_STEPS),
+                kl_weight=jnp.ones(()),
             )
-            (params, opt_state, carried), _ = train.train_step(carry, batch, lane, program)
+            (params, opt_state, carried), _ = train.train_step(carry, batch, lane)
             return (params, opt_state, likelihood.end_epoch(carried)), None
 
         carry = (params, train._ADAM.init(params), carried)
@@ -130,26 +127,33 @@ def _fit(likelihood, rate=1e-2):
 
 
 def _sigma(likelihood, values):
-    return np.asarray(likelihood.observation(values, {"mean": jnp.zeros(2)}).scale)
+    return np.asarray(likelihood.observation(values, {"mean": jnp.zeros(DIM)}).scale)
 
 
-def _geco(**numbers):
-    defaults = {"sigma": 0.7, "kappa": 0.7, "rate": 0.03, "averaging": 0.9, "search": False}
-    return Geco(**defaults | numbers)
+def _matrix(scale):
+    """A scale of one number a dimension as a matrix, one that is a matrix as it is."""
+    return scale if np.ndim(scale) == 2 else np.diag(scale)
 
 
+def _time(progress):
+    return Time(epoch=jnp.zeros(()), progress=jnp.float32(progress))
+
+
+def _geco(kappa=None):
+    return Geco(sigma=0.7, kappa=kappa, geco_rate=0.03, geco_averaging=0.9)
+
+
+LEARNED = ByGradient(learning_rate=3e-2)
 ISOTROPIC = {
-    "full_data": ClosedForm(sigma=0.9, rate=1.0, covariance="isotropic", estimator="full_data"),
-    "batch": ClosedForm(sigma=0.9, rate=1.0, covariance="isotropic", estimator="batch"),
-    "moving_average": ClosedForm(
-        sigma=0.9, rate=0.1, covariance="isotropic", estimator="moving_average"
-    ),
-    "learned": Learned(sigma=0.9, covariance="isotropic"),
-    "geco": _geco(search=True),
-    "warmup": Heteroscedastic(
-        sigma=0.9, floor=0.0, exponent=0.5, warmup=1.0, rate=0.1, stabiliser="warmup"
-    ),
+    "full_data": ClosedForm(sigma=0.9, estimator=FullData()),
+    "batch": ClosedForm(sigma=0.9, estimator=Batch()),
+    "moving_average": ClosedForm(sigma=0.9, estimator=MovingAverage(averaging=0.1)),
+    "learned": Learned(sigma=0.9, learning_rate=LEARNED.learning_rate),
+    "geco": _geco(),
+    "warmup": Heteroscedastic(sigma=0.9, stabiliser=OneSigmaForAllZ(warmup=1.0, averaging=0.1)),
 }
+DIRECTED = {"per_dimension": PerDimension, "full": FullCovariance}
+covariances = pytest.mark.parametrize("covariance", DIRECTED)
 
 
 @pytest.mark.parametrize("name", ISOTROPIC)
@@ -168,32 +172,30 @@ def test_isotropic_kinds_reach_the_sigma_of_probabilistic_pca(name):
 @pytest.mark.parametrize("kappa2", [0.2, 0.3, 0.6, 0.9])
 def test_geco_within_its_window_has_the_sigma_that_meets_the_constraint(kappa2):
     """E||x - m||^2 = LAM2 + min(sigma^2, LAM1) = 2 kappa^2 between LAM2 / 2 and Tr(C) / 2."""
-    likelihood = _geco(kappa=np.sqrt(kappa2))
+    likelihood = _geco(np.sqrt(kappa2))
     _, _, values = _fit(likelihood)
     assert _sigma(likelihood, values) ** 2 == pytest.approx(2 * kappa2 - LAM2, rel=1e-3)
 
 
 def test_geco_above_its_window_collapses():
-    likelihood = _geco(kappa=np.sqrt(1.2 * (LAM1 + LAM2) / 2))
+    likelihood = _geco(np.sqrt(1.2 * (LAM1 + LAM2) / 2))
     _, decoder, values = _fit(likelihood)
     assert np.sum(np.square(decoder["w"])) < 1e-6
     assert _sigma(likelihood, values) > 5 * np.sqrt(LAM1)  # the multiplier falls and falls
 
 
-@pytest.mark.parametrize("covariance", ["per_dimension", "full"])
+@covariances
 def test_closed_form_and_learned_covariances_are_the_moment_of_frozen_networks(covariance):
     """With the networks held still the best S is E (x - m)(x - m)^T, or its diagonal."""
-    closed = ClosedForm(sigma=0.9, rate=1.0, covariance=covariance, estimator="full_data")
-    learned = Learned(sigma=0.9, covariance=covariance)
     x = np.asarray(_data(), np.float64)
     z = (x @ [0.3, 0.1])[:, None] + [1.0, -1.0]
     residual = x[:, None] - z[..., None] * [0.5, 0.2]
     moment = np.mean(residual[..., None] * residual[..., None, :], axis=(0, 1))
     expected = moment if covariance == "full" else np.diag(np.diagonal(moment))
-    for likelihood in (closed, learned):
+    for estimator in (FullData(), LEARNED):
+        likelihood = DIRECTED[covariance](sigma=0.9, estimator=estimator)
         _, _, values = _fit(likelihood, rate=0.0)
-        scale = _sigma(likelihood, values)
-        scale = scale if covariance == "full" else np.diag(scale)
+        scale = _matrix(_sigma(likelihood, values))
         np.testing.assert_allclose(scale @ scale.T, expected, rtol=1e-3)
 
 
@@ -211,8 +213,7 @@ def test_sigma_is_a_leaf():
 
 
 def _heteroscedastic(stabiliser, **numbers):
-    defaults = {"sigma": 0.5, "floor": 0.0, "exponent": 0.5, "warmup": 0.5, "rate": 0.1}
-    return Heteroscedastic(**defaults | numbers, stabiliser=stabiliser)
+    return Heteroscedastic(sigma=0.5, stabiliser=stabiliser, **numbers)
 
 
 HEADS = {"mean": jnp.array([0.1, 0.4]), "logvar": jnp.array([-1.0, 0.3])}
@@ -220,7 +221,7 @@ X = jnp.array([0.3, -1.0])
 
 
 def test_floor_is_under_every_standard_deviation():
-    found = _heteroscedastic("none", floor=0.3).observation(
+    found = _heteroscedastic(Plain(), floor=0.3).observation(
         {}, HEADS | {"logvar": jnp.array([-30.0, 0.0])}
     )
     # -30 is outside of the head's bounds, which leave a standard deviation of 1e-3.
@@ -230,12 +231,12 @@ def test_floor_is_under_every_standard_deviation():
 def test_student_t_is_the_mixture_of_gaussians_that_its_gamma_weighs():
     """Integrates N(x; m, 1/l) Gamma(l; a, b) over l; the variational bound is one of it."""
     heads = HEADS | {"dof": jnp.array([0.5, 2.0])}
-    student = _heteroscedastic("student_t").observation({}, heads)
-    a = 0.5 * np.asarray(student.dof, np.float64)
+    student = _heteroscedastic(IntegratedOut()).observation({}, heads)
+    a = 0.5 * np.asarray(student.noise.dof, np.float64)
     b = a * np.asarray(student.scale, np.float64) ** 2
     level = np.linspace(1e-6, 1 - 1e-6, 200_001)
     total = 0.0
-    for i in range(DATA_DIM):
+    for i in range(DIM):
         precision = stats.gamma(a[i], scale=1 / b[i]).ppf(level)
         density = stats.norm(HEADS["mean"][i], precision**-0.5).pdf(X[i])
         total += np.log(np.mean(density))
@@ -245,13 +246,13 @@ def test_student_t_is_the_mixture_of_gaussians_that_its_gamma_weighs():
 def test_variational_bound_and_its_divergence():
     """E_q log N - KL(q || p), with both expectations over the precision sampled by quantiles."""
     heads = HEADS | {"dof": jnp.array([0.5, 2.0])}
-    likelihood = _heteroscedastic("variational")
+    likelihood = _heteroscedastic(Variational())
     student = likelihood.observation({}, heads)
-    a = 0.5 * np.asarray(student.dof, np.float64)
+    a = 0.5 * np.asarray(student.noise.dof, np.float64)
     b = a * np.asarray(student.scale, np.float64) ** 2
     level = (np.arange(400_000) + 0.5) / 400_000
     total = 0.0
-    for i in range(DATA_DIM):
+    for i in range(DIM):
         q, p = stats.gamma(a[i], scale=1 / b[i]), stats.gamma(1.0, scale=1e3)
         precision = q.ppf(level)
         log_normal = stats.norm(HEADS["mean"][i], precision**-0.5).logpdf(X[i])
@@ -262,7 +263,7 @@ def test_variational_bound_and_its_divergence():
 @pytest.mark.parametrize("exponent", [0.0, 0.5, 1.0])
 def test_beta_nll_weighs_the_gradient_and_is_the_likelihood_at_zero(exponent):
     """At 1 the mean's gradient is that of half the squared error (Seitzer et al., eq. 9)."""
-    likelihood = _heteroscedastic("beta_nll", exponent=exponent)
+    likelihood = _heteroscedastic(BetaNll(beta_nll=exponent))
     found = jax.grad(lambda heads: likelihood.decoder_log_prob({}, X, heads))(HEADS)
     plain = jax.grad(lambda heads: likelihood.log_prob({}, X, heads))(HEADS)
     weight = np.asarray(likelihood.observation({}, HEADS).scale) ** (2 * exponent)
@@ -273,17 +274,22 @@ def test_beta_nll_weighs_the_gradient_and_is_the_likelihood_at_zero(exponent):
 
 
 def test_faithful_mean_knows_no_variance_and_variance_trains_no_mean():
-    likelihood = _heteroscedastic("faithful")
+    likelihood = _heteroscedastic(Faithful())
     found = jax.grad(lambda heads: likelihood.decoder_log_prob({}, X, heads))(HEADS)
     plain = jax.grad(lambda heads: likelihood.log_prob({}, X, heads))(HEADS)
     np.testing.assert_allclose(found["mean"], X - HEADS["mean"], rtol=1e-6)
     np.testing.assert_allclose(found["logvar"], plain["logvar"], rtol=1e-6)
 
-    decoder = networks.Decoder(hidden_dim=3, hidden_layers=1, heads=likelihood.heads, detached=True)
-    params = decoder.init(jax.random.key(0), jnp.ones(1))
+    decoder = networks.Network(
+        hidden=networks.Hidden(hidden_dim=3, hidden_layers=1),
+        heads=tuple(likelihood.heads(DIM).items()),
+        detached=likelihood.detached,
+    )
+    z = jnp.ones((1, 1))
+    params = decoder.init(jax.random.key(0), z)
 
     def logvar(params):
-        return jnp.sum(decoder.apply(params, jnp.ones(1))["logvar"])
+        return jnp.sum(decoder.apply(params, z)["logvar"])
 
     grads = jax.grad(logvar)(params)["params"]
     assert np.all(grads["hidden_0"]["kernel"] == 0)
@@ -291,14 +297,14 @@ def test_faithful_mean_knows_no_variance_and_variance_trains_no_mean():
 
 
 def test_warmup_has_one_sigma_and_then_the_head_around_it():
-    likelihood = _heteroscedastic("warmup", warmup=0.5, rate=1.0)
-    _, carried = likelihood.init()
+    likelihood = _heteroscedastic(OneSigmaForAllZ(warmup=0.5, averaging=1.0))
+    _, carried = likelihood.init(DIM)
     moment = jnp.diag(jnp.array([0.1, 0.3]))
-    before = likelihood.update(carried, moment, jnp.ones(()), jnp.float32(0.49))
+    before = likelihood.update(carried, moment, jnp.ones(()), _time(0.49))
     np.testing.assert_allclose(
         likelihood.observation(before, HEADS).scale, np.sqrt([0.2, 0.2]), rtol=1e-6
     )
-    after = likelihood.update(before, 100 * moment, jnp.ones(()), jnp.float32(0.5))
+    after = likelihood.update(before, 100 * moment, jnp.ones(()), _time(0.5))
     expected = np.sqrt(0.2) * np.exp(0.5 * np.asarray(HEADS["logvar"]))
     np.testing.assert_allclose(likelihood.observation(after, HEADS).scale, expected, rtol=1e-6)
 
@@ -306,22 +312,22 @@ def test_warmup_has_one_sigma_and_then_the_head_around_it():
 MOMENT = jnp.array([[0.4, 0.1], [0.1, 0.2]])
 
 
-@pytest.mark.parametrize("estimator", ["full_data", "batch", "moving_average"])
-@pytest.mark.parametrize("covariance", ["per_dimension", "full"])
+@pytest.mark.parametrize(
+    "estimator", [FullData(), Batch(), MovingAverage(averaging=1.0)], ids=lambda e: type(e).__name__
+)
+@covariances
 def test_a_closed_form_is_isotropic_until_its_warmup_ends(covariance, estimator):
     """Before: the mean of the variances, 0.3, in all directions. After: the moment itself."""
-    likelihood = ClosedForm(
-        sigma=0.9, rate=1.0, warmup=0.5, covariance=covariance, estimator=estimator
-    )
-    _, carried = likelihood.init()
+    stabiliser = OneSigmaFirst(warmup=0.5)
+    likelihood = DIRECTED[covariance](sigma=0.9, estimator=estimator, stabiliser=stabiliser)
+    _, carried = likelihood.init(DIM)
 
     def covariance_after(carried, progress):
         for _ in range(2):  # halves of the data; after both the full data's is set
             share = jnp.float32(0.5)
-            carried = likelihood.update(carried, MOMENT, share, jnp.float32(progress))
+            carried = likelihood.update(carried, MOMENT, share, _time(progress))
         carried = likelihood.end_epoch(carried)
-        scale = _sigma(likelihood, carried)
-        scale = scale if covariance == "full" else np.diag(scale)
+        scale = _matrix(_sigma(likelihood, carried))
         return carried, scale @ scale.T
 
     carried, before = covariance_after(carried, 0.49)
@@ -331,11 +337,12 @@ def test_a_closed_form_is_isotropic_until_its_warmup_ends(covariance, estimator)
     np.testing.assert_allclose(after, expected, atol=1e-6)
 
 
-@pytest.mark.parametrize("covariance", ["per_dimension", "full"])
+@covariances
 def test_a_learned_covariance_is_one_number_until_its_warmup_ends(covariance):
     """Before: the geometric mean of both sigmas, and equal gradients to both. After: free."""
-    likelihood = Learned(sigma=0.9, warmup=0.5, covariance=covariance)
-    params, carried = likelihood.init()
+    stabiliser = OneSigmaFirst(warmup=0.5)
+    likelihood = DIRECTED[covariance](sigma=0.9, estimator=ByGradient(), stabiliser=stabiliser)
+    params, carried = likelihood.init(DIM)
     params["log_scale"] = jnp.log(jnp.array([0.1, 0.4]))
     if covariance == "full":
         params["lower"] = jnp.array([[0.0, 0.0], [0.5, 0.0]])
@@ -343,10 +350,9 @@ def test_a_learned_covariance_is_one_number_until_its_warmup_ends(covariance):
 
     def found(progress):
         """Returns the scale as a matrix and the gradients of log p."""
-        values = likelihood.update(carried, MOMENT, jnp.ones(()), jnp.float32(progress))
+        values = likelihood.update(carried, MOMENT, jnp.ones(()), _time(progress))
         grads = jax.grad(lambda own: likelihood.log_prob(own | values, X, heads))(params)
-        scale = _sigma(likelihood, params | values)
-        return scale if covariance == "full" else np.diag(scale), grads
+        return _matrix(_sigma(likelihood, params | values)), grads
 
     scale, grads = found(0.49)
     np.testing.assert_allclose(scale, 0.2 * np.eye(2), rtol=1e-6)
@@ -362,19 +368,45 @@ def test_a_learned_covariance_is_one_number_until_its_warmup_ends(covariance):
 
 def test_without_a_warmup_a_likelihood_carries_nothing_for_it():
     """So that what was trained before there was one has the same params."""
-    assert Learned(sigma=0.9, covariance="full").init()[1] == {}
-    assert set(Learned(sigma=0.9, warmup=0.5, covariance="full").init()[1]) == {"free"}
+    plain = FullCovariance(sigma=0.9, estimator=ByGradient())
+    assert plain.init(DIM)[1] == {}
+    warm = dataclasses.replace(plain, stabiliser=OneSigmaFirst(warmup=0.5))
+    assert set(warm.init(DIM)[1]) == {"free"}
 
 
-@pytest.mark.parametrize("name", ["closed", "learned"])
-def test_a_covariance_after_a_warmup_is_the_moment_of_frozen_networks(name):
+@pytest.mark.parametrize("estimator", [FullData(), LEARNED], ids=["closed", "learned"])
+def test_a_covariance_after_a_warmup_is_the_moment_of_frozen_networks(estimator):
     """The whole training, half of it with one sigma: it ends where it would without."""
-    own = {"sigma": 0.9, "covariance": "full"}
-    closed = {"rate": 1.0, "estimator": "full_data"}
-    plain, warm = (
-        ClosedForm(**own, **closed, warmup=w) if name == "closed" else Learned(**own, warmup=w)
-        for w in (None, 0.3)
+    kinds = (
+        FullCovariance(sigma=0.9, estimator=estimator, stabiliser=stabiliser)
+        for stabiliser in (Free(), OneSigmaFirst(warmup=0.3))
     )
-    scales = [_sigma(kind, _fit(kind, rate=0.0)[2]) for kind in (plain, warm)]
+    scales = [_sigma(kind, _fit(kind, rate=0.0)[2]) for kind in kinds]
     np.testing.assert_allclose(scales[1], scales[0], rtol=1e-3)
     assert abs(scales[0][1, 0]) > 0.1  # and not isotropic
+
+
+def test_rate_is_that_of_what_is_learned():
+    assert Learned(sigma=0.9, learning_rate=0.02).rate == 0.02
+    for kind in DIRECTED.values():
+        assert kind(estimator=ByGradient(learning_rate=0.02)).rate == 0.02
+        assert kind(estimator=FullData()).rate == 0
+    for kind in (Fixed, ClosedForm, Geco, Heteroscedastic):
+        assert kind().rate == 0
+
+
+@pytest.mark.parametrize("dim", [1, 3])
+@pytest.mark.parametrize("estimator", [FullData(), Batch(), ByGradient()], ids=str)
+def test_a_covariance_of_any_dimension_starts_from_sigma(estimator, dim):
+    for kind in DIRECTED.values():
+        likelihood = kind(sigma=0.7, estimator=estimator)
+        params, carried = likelihood.init(dim)
+        heads = {"mean": jnp.zeros(dim)}
+        scale = likelihood.observation(params | carried, heads).scale
+        np.testing.assert_allclose(_matrix(scale), 0.7 * np.eye(dim), rtol=1e-6)
+        moment = jnp.diag(jnp.arange(1.0, dim + 1))
+        carried = likelihood.update(carried, moment, jnp.ones(()), _time(0.0))
+        carried = likelihood.end_epoch(carried)
+        scale = likelihood.observation(params | carried, heads).scale
+        expected = 0.7 * np.eye(dim) if params else np.sqrt(moment)
+        np.testing.assert_allclose(_matrix(scale), expected, rtol=1e-6, atol=1e-7)

@@ -12,11 +12,20 @@ from scipy import stats
 from spiral_vae.model import networks
 
 
-def _vae(hidden_dim=16, hidden_layers=1, latent_dim=1):
+def _vae(hidden_dim=16, hidden_layers=1, latent_dim=1, data_dim=2):
+    heads = (("mean", latent_dim), ("logvar", latent_dim))
     return networks.VAE(
-        networks.Encoder(hidden_dim=hidden_dim, hidden_layers=hidden_layers, latent_dim=latent_dim),
-        networks.Decoder(hidden_dim=hidden_dim // 2, hidden_layers=hidden_layers),
+        data_dim=data_dim,
+        latent_dim=latent_dim,
+        encoder=networks.Network(hidden=_sizes(hidden_dim, hidden_layers), heads=heads),
+        decoder=networks.Network(
+            hidden=_sizes(hidden_dim // 2, hidden_layers), heads=(("mean", data_dim),)
+        ),
     )
+
+
+def _sizes(hidden_dim, hidden_layers):
+    return networks.Hidden(hidden_dim=hidden_dim, hidden_layers=hidden_layers)
 
 
 def _dense(params, x):
@@ -91,42 +100,47 @@ def test_first_values_are_not_shared_between_parameters(many_params):
     assert np.max(np.abs(correlation)) < 5 / np.sqrt(len(columns[0]))
 
 
-@pytest.mark.parametrize("latent_dim", [1, 2])
+@pytest.mark.parametrize(("latent_dim", "data_dim"), [(1, 2), (2, 2), (1, 3)])
 @pytest.mark.parametrize("hidden_layers", [1, 3])
-def test_forward_maps_are_those_in_numpy(hidden_layers, latent_dim):
-    vae = _vae(hidden_layers=hidden_layers, latent_dim=latent_dim)
+def test_forward_maps_are_those_in_numpy(hidden_layers, latent_dim, data_dim):
+    vae = _vae(hidden_layers=hidden_layers, latent_dim=latent_dim, data_dim=data_dim)
     params = vae.init(jax.random.key(3))
     rng = np.random.default_rng(0)
-    x, z = rng.normal(size=2).astype("f"), rng.normal(size=latent_dim).astype("f")
-    mean, logvar = vae.encode(params, x)
+    x, z = rng.normal(size=data_dim).astype("f"), rng.normal(size=latent_dim).astype("f")
+    encoded = vae.encode(params, x)
     hidden = _hidden(params["encoder"], x, hidden_layers)
-    assert mean.shape == logvar.shape == (latent_dim,)
-    # float32 with at most 16 terms of order 1 a sum
-    np.testing.assert_allclose(mean, _dense(params["encoder"]["mean"], hidden), atol=3e-6)
-    np.testing.assert_allclose(logvar, _dense(params["encoder"]["logvar"], hidden), atol=3e-6)
+    assert set(encoded) == {"mean", "logvar"}
+    for name, value in encoded.items():
+        assert value.shape == (latent_dim,)
+        # float32 with at most 16 terms of order 1 a sum
+        np.testing.assert_allclose(value, _dense(params["encoder"][name], hidden), atol=3e-6)
     decoded = vae.decode(params, z)
     hidden = _hidden(params["decoder"], z, hidden_layers)
-    assert set(decoded) == {"mean"} and decoded["mean"].shape == (2,)
+    assert set(decoded) == {"mean"} and decoded["mean"].shape == (data_dim,)
     expected = _dense(params["decoder"]["mean"], hidden)
     np.testing.assert_allclose(decoded["mean"], expected, atol=3e-6)
 
 
-@pytest.mark.parametrize("detached", [False, True])
+@pytest.mark.parametrize("detached", [(), ("logvar",), ("logvar", "dof")], ids=str)
 def test_heads_are_affine_maps_of_one_hidden_layer_that_detached_ones_do_not_train(detached):
-    decoder = networks.Decoder(8, 2, heads=("mean", "logvar", "dof"), detached=detached)
+    heads = (("mean", 2), ("logvar", 2), ("dof", 1))
+    decoder = networks.Network(hidden=_sizes(8, 2), heads=heads, detached=detached)
     z = jnp.array([[0.7], [-0.2]])
     params = decoder.init(jax.random.key(3), z)["params"]
     found = decoder.apply({"params": params}, z)
-    assert set(found) == {"mean", "logvar", "dof"}
+    assert {name: value.shape for name, value in found.items()} == {
+        name: (size, 1) for name, size in heads
+    }
     hidden = _hidden(params, z[:, 0], 2)
     for name, value in found.items():
         np.testing.assert_allclose(value[:, 0], _dense(params[name], hidden), atol=3e-6)
         grad = jax.grad(lambda p, n=name: jnp.sum(decoder.apply({"params": p}, z)[n]))(params)
         trained = {layer for layer, g in grad.items() if np.any(g["kernel"] != 0)}
-        below = set() if detached and name != "mean" else {"hidden_0", "hidden_1"}
+        below = set() if name in detached else {"hidden_0", "hidden_1"}
         assert trained == {name} | below
     # The start of what both have is the same: kinds of likelihood can be compared in pairs.
-    plain = networks.Decoder(8, 2).init(jax.random.key(3), z)["params"]
+    plain = networks.Network(hidden=_sizes(8, 2), heads=(("mean", 2),))
+    plain = plain.init(jax.random.key(3), z)["params"]
     for name in plain:
         np.testing.assert_array_equal(plain[name]["kernel"], params[name]["kernel"])
 
@@ -136,7 +150,7 @@ def test_examples_along_further_axes_are_as_many_single_ones():
     params = vae.init(jax.random.key(3))
     x = jnp.asarray(np.random.default_rng(1).normal(size=(2, 6)).astype("f"))
     singles = [vae.encode(params, column) for column in x.T]
-    for part in (0, 1):
+    for part in ("mean", "logvar"):
         expected = np.stack([single[part] for single in singles], axis=-1)
         # the same sums, perhaps in another order
         close = functools.partial(np.testing.assert_allclose, atol=1e-6)
@@ -151,3 +165,4 @@ def test_equal_models_are_one_static_argument():
     assert _vae() == _vae()
     assert hash(_vae()) == hash(_vae())
     assert _vae() != _vae(latent_dim=2)
+    assert _vae() != _vae(data_dim=3)

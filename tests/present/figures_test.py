@@ -6,12 +6,13 @@ from scipy import stats
 
 from spiral_vae.exact import evaluate
 from spiral_vae.maths.observation import around
+from spiral_vae.model.posterior import Gaussian
 from spiral_vae.present import figures, plotting
-from spiral_vae.process.spiral import Spiral
+from spiral_vae.process import Spiral
 from spiral_vae.runs import load as trained
 
 A, SIGMA = np.asarray([1.5, -0.5]), 0.7
-SPEC = Spiral(omega=2.0, rdot=2.5, noise_sigma=0.2, u_start=0.01, u_stop=1.0)
+CURVE = Spiral(omega=2.0, rdot=2.5, noise_sigma=0.2, u_start=0.01, u_stop=1.0)
 VARIANCE = 1 / (1 + A @ A / SIGMA**2)  # of the exact posterior of z ~ N(0, 1), x ~ N(A z, SIGMA^2)
 
 
@@ -25,34 +26,44 @@ OBSERVE = around(_decode, SIGMA)
 def _encode(x):
     """The exact posterior."""
     mean = x @ A[:, None] * VARIANCE / SIGMA**2
-    return mean, np.full_like(mean, np.log(VARIANCE))
+    return {"mean": mean, "logvar": np.full_like(mean, np.log(VARIANCE))}
+
+
+def _model(encode, t, x):
+    return trained.Model(encode, OBSERVE, Gaussian(), CURVE, t, x)
+
+
+def _points(num=30):
+    t = np.linspace(0.1, 1, num)
+    return t, 2.5 * t[:, None] * np.stack([np.cos(2 * t), np.sin(2 * t)], axis=1)
 
 
 @pytest.fixture(scope="module")
-def drawn(tmp_path_factory):
+def drawn():
     """The arguments of each figure, by name."""
-    t = np.linspace(0.1, 1, 30)
-    x = 2.5 * t[:, None] * np.stack([np.cos(2 * t), np.sin(2 * t)], axis=1)
-    model = trained.Model(_encode, OBSERVE, SPEC, t[::-1], x[::-1])
+    t, x = _points()
+    model = _model(_encode, t[::-1], x[::-1])
+    return figures.of_lane(model, trained.judge(model, gap_points=25))
+
+
+def test_each_figure_is_drawn_by_the_function_of_its_name(drawn, tmp_path, monkeypatch):
+    assert set(drawn) == {"basic_run", "density", "gaps", "posterior", "calibration"}
     found = {}
+    for name in drawn:
+        monkeypatch.setattr(plotting, name, lambda name=name, **arrays: (name, arrays))
+    monkeypatch.setattr(
+        plotting, "save", lambda figure, folder, name: found.update({name: (folder, *figure)})
+    )
+    figures.draw(tmp_path / "figures", drawn)
+    assert found == {name: (tmp_path / "figures", name, drawn[name]) for name in drawn}
+    assert (tmp_path / "figures").is_dir()
 
-    def keep(name):
-        def draw(**arrays):
-            found[name] = arrays
-            return name
 
-        return draw
-
-    with pytest.MonkeyPatch.context() as patch:
-        for name in ("basic_run", "density", "gaps", "posterior", "calibration"):
-            patch.setattr(plotting, name, keep(name))
-        saved = []
-        patch.setattr(plotting, "save", lambda figure, folder, name: saved.append((figure, name)))
-        report = trained.judge(model, gap_points=25)
-        figures.draw_lane(tmp_path_factory.mktemp("figures"), model, report)
-    assert all(figure == name for figure, name in saved)
-    assert {name for _, name in saved} == set(found)
-    return found
+def test_the_arrays_are_the_arguments_of_the_functions(drawn, tmp_path):
+    for _ in range(2):  # and a folder that is there already is drawn into again
+        figures.draw(tmp_path, drawn)
+        names = {f"{name}.{kind}" for name in drawn for kind in ("png", "svg")}
+        assert {path.name for path in tmp_path.iterdir()} == names
 
 
 def test_the_density_is_that_of_the_model_and_of_the_truth(drawn):
@@ -87,7 +98,7 @@ def test_the_posteriors_are_exact_and_belong_to_their_points(drawn):
 def test_the_basic_run_shows_each_point_with_its_own_latent(drawn):
     found = drawn["basic_run"]
     # The points are given from the outside inwards; the mean is the encoder's of that very x.
-    np.testing.assert_allclose(found["mean"], _encode(found["x"])[0][:, 0])
+    np.testing.assert_allclose(found["mean"], _encode(found["x"])["mean"][:, 0])
     np.testing.assert_allclose(found["reconstruction"], found["mean"][:, None] * A)
     np.testing.assert_allclose(np.linalg.norm(found["x"], axis=1), 2.5 * found["t"])
     # Across the line samples have the noise alone, along it the prior's spread as well. The
@@ -112,40 +123,62 @@ def test_a_linear_decoder_has_no_gaps_and_a_calibrated_encoder(drawn):
     )
 
 
-def test_the_worst_point_is_among_the_posteriors(tmp_path, monkeypatch):
-    t = np.linspace(0.1, 1, 30)
-    x = 2.5 * t[:, None] * np.stack([np.cos(2 * t), np.sin(2 * t)], axis=1)
+def test_the_gaps_and_the_calibration_are_those_of_the_report():
+    """Of an encoder that is wrong in a known way: its means are off by a tenth."""
+    t, x = _points()
 
     def encode(points):
-        mean, logvar = _encode(points)
+        return _encode(points) | {"mean": _encode(points)["mean"] + 0.1}
+
+    model = _model(encode, t, x)
+    report = trained.judge(model, gap_points=30)
+    found = figures.of_lane(model, report)
+    np.testing.assert_array_equal(found["gaps"]["t"], t)
+    np.testing.assert_allclose(found["gaps"]["approximation"], 0, atol=1e-6)
+    # KL of two Gaussians of one variance
+    np.testing.assert_allclose(found["gaps"]["amortisation"], 0.5 * 0.1**2 / VARIANCE, atol=1e-6)
+    calibration = found["calibration"]
+    np.testing.assert_array_equal(calibration["rank"], report.calibration.rank)
+    nominal = np.linspace(0.05, 0.95, 19)
+    np.testing.assert_allclose(calibration["coverage_nominal"], nominal)
+    scale = np.sqrt(VARIANCE)
+    half = stats.norm.ppf(0.5 + nominal / 2)  # the true z, seen from the wrong mean
+    covered = stats.norm.cdf(half, -0.1 / scale) - stats.norm.cdf(-half, -0.1 / scale)
+    np.testing.assert_allclose(calibration["coverage"], covered, atol=4 * 0.5 / np.sqrt(2000))
+    assert calibration["noise_coverage"].shape == (19,)
+    assert np.all(np.diff(calibration["noise_coverage"]) >= 0)
+
+
+def test_the_worst_point_is_among_the_posteriors():
+    t, x = _points()
+
+    def encode(points):
         wrong = np.linalg.norm(points - x[20], axis=1)[:, None] < 1e-9
-        return mean + np.where(wrong, 2.0, 0.0), logvar
+        heads = _encode(points)
+        return heads | {"mean": heads["mean"] + np.where(wrong, 2.0, 0.0)}
 
-    model = trained.Model(encode, OBSERVE, SPEC, t, x)
-    kept = {}
-    monkeypatch.setattr(plotting, "save", lambda *args: None)
-    monkeypatch.setattr(plotting, "posterior", lambda **arrays: kept.update(arrays))
-    figures.draw_lane(tmp_path, model, trained.judge(model, gap_points=30))
-    (row,) = np.flatnonzero(np.linalg.norm(kept["points"] - x[20], axis=1) < 1e-9)
-    shift = kept["z"][np.argmax(kept["encoder"][row])] - kept["z"][np.argmax(kept["best"][row])]
-    assert shift == pytest.approx(2, abs=0.05)
+    model = _model(encode, t, x)
+    found = figures.of_lane(model, trained.judge(model, gap_points=30))["posterior"]
+    (row,) = np.flatnonzero(np.linalg.norm(found["points"] - x[20], axis=1) < 1e-9)
+    z, encoder, best = found["z"], found["encoder"][row], found["best"][row]
+    assert z[np.argmax(encoder)] - z[np.argmax(best)] == pytest.approx(2, abs=0.05)
 
 
-def test_two_latents_are_drawn_without_posterior_gaps_and_calibration(tmp_path, monkeypatch):
-    t = np.linspace(0.1, 1, 30)
-    x = 2.5 * t[:, None] * np.stack([np.cos(2 * t), np.sin(2 * t)], axis=1)
+def test_two_latents_are_drawn_without_posterior_gaps_and_calibration(monkeypatch):
+    t, x = _points()
 
     def encode(x):  # the second latent follows t, the first one says nothing
-        mean, logvar = _encode(x)
-        return np.column_stack([0 * mean, mean]), np.column_stack([logvar, logvar])
+        mean, logvar = _encode(x).values()
+        return {
+            "mean": np.column_stack([0 * mean, mean]),
+            "logvar": np.column_stack([logvar, logvar]),
+        }
 
-    saved, shown, latents = [], {}, []
-    monkeypatch.setattr(plotting, "save", lambda figure, folder, name: saved.append(name))
-    monkeypatch.setattr(plotting, "basic_run", lambda **arrays: shown.update(arrays))
     # A grid in two dimensions takes a minute; here the call alone counts.
-    monkeypatch.setattr(figures, "_draw_density", lambda *args: latents.append(args[3]))
-    model = trained.Model(encode, OBSERVE, SPEC, t, x)
-    figures.draw_lane(tmp_path, model, evaluate.Report({}, None, None, None))
-    assert (saved, latents) == (["basic_run"], [2])
-    np.testing.assert_allclose(shown["mean"], _encode(x)[0][:, 0])
-    assert shown["samples"].shape == (figures.NUM_SAMPLES, 2)
+    monkeypatch.setattr(
+        figures, "_density", lambda model, truth: model.posteriors(model.x).latent_dim
+    )
+    found = figures.of_lane(_model(encode, t, x), evaluate.Report({}, None, None, None, None))
+    assert set(found) == {"basic_run", "density"} and found["density"] == 2
+    np.testing.assert_allclose(found["basic_run"]["mean"], _encode(x)["mean"][:, 0])
+    assert found["basic_run"]["samples"].shape == (figures.NUM_SAMPLES, 2)

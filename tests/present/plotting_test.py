@@ -159,7 +159,6 @@ def test_lanes_that_are_constant_or_failed_draw_without_a_warning(tmp_path, valu
             spearman=metric,
             kl_to_prior=metric,
             inference_gap=metric,
-            references={"floor": 0.1},
         ),
     )
     for figure in figures:

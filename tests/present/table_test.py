@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from spiral_vae.present import table as report
+from spiral_vae.present.table import MAX_LINES, table
 
 VERDICTS = ["recovered", "partly folded", "inaccurate", "overfitted", "collapsed"]
 KEYS = {"likelihood.sigma": (0.0001, 0.2, 2.0), "model.decoder.hidden_dim": (8, 32)}
@@ -43,7 +43,7 @@ def _widest(text):
 
 
 def test_a_single_run_shows_its_numbers():
-    lines = report.table([_row(0, seed=7)]).splitlines()
+    lines = table([_row(0, seed=7)], []).splitlines()
     heading = lines[0].replace("kl to truth", "kl_to_truth").split()
     shown = dict(zip(heading, lines[1].split(), strict=True))
     assert shown == {
@@ -60,20 +60,20 @@ def test_a_single_run_shows_its_numbers():
 
 @pytest.mark.parametrize("verdict", VERDICTS)
 def test_a_single_run_fits_80_columns(verdict):
-    assert _widest(report.table([_row(0, seed=0, verdict=verdict)])) <= 80
+    assert _widest(table([_row(0, seed=0, verdict=verdict)], [])) <= 80
 
 
 @pytest.mark.parametrize("size", [1e3, -1e5, 1.234e7, 1e12])
 def test_a_single_run_of_huge_numbers_fits_80_columns(size):
     names = ("kl_to_truth", "nll", "inference_gap", "kl_to_prior")
-    text = report.table([_row(0, verdict="overfitted", **dict.fromkeys(names, size))])
+    text = table([_row(0, verdict="overfitted", **dict.fromkeys(names, size))], [])
     assert _widest(text) <= 80
     assert f"{size:.3g}" in text
 
 
 def test_numbers_are_aligned_to_the_right():
     rows = [_row(0, nll=2.5), _row(1, seed=1, nll=-123.25), _row(2, seed=10, nll=1234567.0)]
-    lines = report.table(rows).splitlines()[:4]
+    lines = table(rows, []).splitlines()[:4]
     ends = [
         line.index(text) + len(text)
         for line, text in zip(lines, ("nll", "2.5000", "-123.2500", "1.23e+06"), strict=True)
@@ -85,7 +85,7 @@ def test_numbers_are_aligned_to_the_right():
 @pytest.mark.parametrize("status", [NOT_FINITE, NOT_EVALUATED])
 def test_a_failed_lane_is_shown_with_the_kind_of_failure_and_no_numbers(status, others):
     rows = [_failed(0, status=status)] + [_row(i, seed=i) for i in range(1, others + 1)]
-    text = report.table(rows)
+    text = table(rows, [])
     line = text.splitlines()[1]
     assert line.split() == ["0", *"-----", *status.split(":")[0].split()[:2]]
     assert _widest(text) <= 80
@@ -94,9 +94,24 @@ def test_a_failed_lane_is_shown_with_the_kind_of_failure_and_no_numbers(status, 
 def test_columns_of_a_sweep_are_named_and_filled():
     sweep = [{"likelihood.sigma": s} for s in KEYS["likelihood.sigma"]]
     rows = [_row(i, sweep=point) for i, point in enumerate(sweep)]
-    lines = report.table(rows).splitlines()
+    lines = table(rows, ["likelihood.sigma"]).splitlines()
     assert lines[0].split()[:2] == ["seed", "sigma"]
     assert [line.split()[1] for line in lines[1:4]] == ["0.0001", "0.2", "2"]
+
+
+@pytest.mark.parametrize("num_seeds", [1, 20])
+def test_swept_fields_of_the_same_name_are_told_apart_by_their_sections(num_seeds):
+    """As few parts of the paths as it takes."""
+    paths = ["model.encoder.hidden_dim", "model.decoder.hidden_dim", "likelihood.sigma"]
+    rows = [_row(i, i, sweep=dict(zip(paths, (8, 16, 0.2), strict=True))) for i in range(num_seeds)]
+    heading, line, *_ = table(rows, paths).splitlines()
+    first = num_seeds == 1
+    assert heading.split()[first : 3 + first] == [
+        "encoder.hidden_dim",
+        "decoder.hidden_dim",
+        "sigma",
+    ]
+    assert line.split()[first : 3 + first] == ["8", "16", "0.2"]
 
 
 @pytest.mark.parametrize("verdict", [*VERDICTS, None])
@@ -111,8 +126,8 @@ def test_a_small_sweep_fits_80_columns(num_axes, verdict):
         _row(i, sweep=point, verdict=verdict) if verdict else _failed(i, sweep=point)
         for i, point in enumerate(points)
     ]
-    assert len(rows) <= report.MAX_LINES
-    assert _widest(report.table(rows)) <= 80
+    assert len(rows) <= MAX_LINES
+    assert _widest(table(rows, names)) <= 80
 
 
 def test_a_lane_has_one_line_whose_verdict_is_whole():
@@ -121,7 +136,7 @@ def test_a_lane_has_one_line_whose_verdict_is_whole():
         _row(0, 0, "partly folded", {"likelihood.kind": "heteroscedastic"}),
         _row(1, 1, "recovered", {"likelihood.kind": "fixed"}),
     ]
-    heading, first, second, *_ = report.table(rows).splitlines()
+    heading, first, second, *_ = table(rows, ["likelihood.kind"]).splitlines()
     assert heading.split()[-3:] == ["nll", "kl", "verdict"]
     assert first.endswith("partly folded") and second.endswith("recovered")
 
@@ -151,7 +166,7 @@ def _many(num_seeds, verdicts, failed=0):
 
 
 def test_many_lanes_are_summarised_by_point():
-    text = report.table(_many(11, ["recovered"]))
+    text = table(_many(11, ["recovered"]), ["likelihood.sigma"])
     lines = text.splitlines()
     assert lines[0].split()[:2] == ["sigma", "lanes"]
     for line, sigma in zip(lines[1:4], KEYS["likelihood.sigma"], strict=True):
@@ -163,7 +178,7 @@ def test_many_lanes_are_summarised_by_point():
 
 
 def test_failed_lanes_are_counted_apart_and_spoil_no_quantile():
-    text = report.table(_many(12, ["recovered"], failed=1))
+    text = table(_many(12, ["recovered"], failed=1), ["likelihood.sigma"])
     words = " ".join(text.split())  # the verdicts may be wrapped
     assert f"{2 + 0.06:.4f} ({2 + 0.02:.4f}-{2 + 0.10:.4f})" in words  # of 1 .. 11
     assert words.count("11 recovered, 1 not finite") == 3
@@ -174,12 +189,12 @@ def test_lanes_that_failed_in_different_ways_are_counted_apart():
     for row in rows:
         if row["status"] != "ok" and row["seed"] == 1:
             row["status"] = NOT_EVALUATED
-    words = " ".join(report.table(rows).split())
+    words = " ".join(table(rows, ["likelihood.sigma"]).split())
     assert words.count("10 recovered, 1 not finite, 1 not evaluated") == 3
 
 
 def test_a_point_without_a_sound_lane_has_dashes():
-    lines = report.table(_many(20, ["recovered"], failed=20)).splitlines()
+    lines = table(_many(20, ["recovered"], failed=20), ["likelihood.sigma"]).splitlines()
     assert lines[1].split()[1:4] == ["20", "-", "-"]
     assert "20 not finite" in lines[1]
 
@@ -187,7 +202,7 @@ def test_a_point_without_a_sound_lane_has_dashes():
 @pytest.mark.parametrize("failed", [0, 2])
 @pytest.mark.parametrize("num_verdicts", [1, 2, 3, 5])
 def test_many_lanes_fit_80_columns(num_verdicts, failed):
-    text = report.table(_many(24, VERDICTS[:num_verdicts], failed))
+    text = table(_many(24, VERDICTS[:num_verdicts], failed), ["likelihood.sigma"])
     assert _widest(text) <= 80
     for name in VERDICTS[:num_verdicts]:  # nothing is cut off, at most wrapped
         assert name in " ".join(text.split())
@@ -195,7 +210,7 @@ def test_many_lanes_fit_80_columns(num_verdicts, failed):
 
 @pytest.mark.parametrize(("num", "summarised"), [(16, False), (17, True)])
 def test_seeds_alone_are_summarised_above_16_lanes(num, summarised):
-    lines = report.table([_row(i, seed=i) for i in range(num)]).splitlines()
+    lines = table([_row(i, seed=i) for i in range(num)], []).splitlines()
     assert ("lanes" in lines[0]) == summarised
     assert len(lines) == (2 if summarised else num + 1) + 2
     assert max(map(len, lines)) <= 80

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 from scipy import integrate, stats
 
-from spiral_vae.process import spiral
-from spiral_vae.process.spiral import Spiral
+from spiral_vae.process import Spiral
 
 BASE = Spiral(omega=8.8, rdot=2.5, noise_sigma=0.2, u_start=0.01, u_stop=1.0)
 SPIRALS = {
@@ -19,11 +18,19 @@ SPIRALS = {
     "clockwise": Spiral(
         omega=-5.0, rdot=-1.5, noise_sigma=0.1, u_start=0.0, u_stop=0.8, t_law="uniform"
     ),
-    "anisotropic": dataclasses.replace(BASE, noise_sigma=(0.1, 0.4), noise_angle=0.7),
+    "anisotropic": dataclasses.replace(BASE, noise_sigma_x=0.1, noise_sigma_y=0.4, noise_angle=0.7),
+    "first_axis": dataclasses.replace(BASE, noise_sigma_x=0.5, noise_angle=0.7),
+    "second_axis": dataclasses.replace(BASE, noise_sigma_y=0.5, noise_angle=0.7),
     "sloped": dataclasses.replace(
-        BASE, noise_sigma=(0.3, 0.05), noise_slope=0.5, noise_angle=-2.0, t_law="uniform"
+        BASE,
+        noise_sigma_x=0.3,
+        noise_sigma_y=0.05,
+        noise_slope=0.5,
+        noise_angle=-2.0,
+        t_law="uniform",
     ),
 }
+DESIGNS = ("grid", "random")
 KEY = jax.random.key(7)
 spirals = pytest.mark.parametrize("spec", SPIRALS.values(), ids=SPIRALS.keys())
 
@@ -38,16 +45,26 @@ def _exact_curve(t, spec):
     return np.stack([z.real, z.imag], axis=-1)
 
 
+def _noise_sigma(spec):
+    """The standard deviations of both axes at t = 0, [2]."""
+    own = (spec.noise_sigma_x, spec.noise_sigma_y)
+    return np.array([spec.noise_sigma if sigma is None else sigma for sigma in own])
+
+
 def _exact_covariance(t, spec):
     """R diag((noise_sigma + noise_slope t)^2) R^T for one t."""
-    variance = (np.broadcast_to(spec.noise_sigma, 2) + spec.noise_slope * t) ** 2
+    variance = (_noise_sigma(spec) + spec.noise_slope * t) ** 2
     cos, sin = np.cos(spec.noise_angle), np.sin(spec.noise_angle)
     rotation = np.array([[cos, -sin], [sin, cos]])
     return rotation @ np.diag(variance) @ rotation.T
 
 
 def _curve_points(t, spec):
-    return jax.vmap(spiral.curve, in_axes=(0, None))(t, spec)
+    return jax.vmap(spec.point)(t)
+
+
+def _sample(spec, num_points, design, key=KEY):
+    return dataclasses.replace(spec, num_points=num_points, design=design).sample(key)
 
 
 @spirals
@@ -61,13 +78,13 @@ def test_curve_is_the_formula(spec):
 def test_curve_turns_by_omega_and_grows_by_rdot():
     """At t = 1 with omega = pi/2 the point has turned from the x axis to the y axis."""
     spec = dataclasses.replace(BASE, omega=np.pi / 2, rdot=3.0)
-    np.testing.assert_allclose(spiral.curve(jnp.float32(1), spec), [0, 3], atol=1e-6)
+    np.testing.assert_allclose(spec.point(jnp.float32(1)), [0, 3], atol=1e-6)
 
 
 @pytest.mark.parametrize(("t_law", "expected"), [("sqrt", [0, 0.5, 1]), ("uniform", [0, 0.25, 1])])
 def test_speed_law(t_law, expected):
-    spec = dataclasses.replace(BASE, t_law=t_law)
-    np.testing.assert_array_equal(spiral.t_of_u(jnp.array([0.0, 0.25, 1.0]), spec), expected)
+    spec = dataclasses.replace(BASE, t_law=t_law, u_start=0.0)
+    np.testing.assert_array_equal(spec.quantile(jnp.array([0.0, 0.25, 1.0])), expected)
 
 
 def test_sqrt_law_with_much_rotation_spreads_points_evenly_along_the_curve():
@@ -77,35 +94,36 @@ def test_sqrt_law_with_much_rotation_spreads_points_evenly_along_the_curve():
     steps = [integrate.quad(speed, a, b)[0] for a, b in zip(t[:-1], t[1:], strict=True)]
     np.testing.assert_allclose(steps, np.mean(steps), rtol=1e-4)
     # ... which the law of the package is.
-    u = jnp.linspace(spec.u_start, spec.u_stop, 50)
-    np.testing.assert_allclose(spiral.t_of_u(u, spec), t, rtol=1e-6)
+    np.testing.assert_allclose(spec.quantile(jnp.linspace(0, 1, 50)), t, rtol=1e-6)
 
 
 @spirals
 def test_density_integrates_to_one_and_is_the_slope_of_the_cdf(spec):
     ends = [float(_exact_t(u, spec)) for u in (spec.u_start, spec.u_stop)]
     with jax.enable_x64(True):
-        density = lambda t: float(spiral.t_density(jnp.float64(t), spec))  # noqa: E731
+        density = lambda t: float(spec.density(jnp.float64(t)))  # noqa: E731
         assert integrate.quad(density, *ends)[0] == pytest.approx(1, abs=1e-12)
         t = jnp.linspace(*ends, 20, dtype=jnp.float64)
-        slope = jax.vmap(jax.grad(spiral.t_cdf), in_axes=(0, None))(t, spec)
-        np.testing.assert_allclose(spiral.t_density(t, spec), slope, rtol=1e-12)
-        np.testing.assert_allclose(spiral.t_cdf(t[jnp.array([0, -1])], spec), [0, 1], atol=1e-12)
+        slope = jax.vmap(jax.grad(spec.cdf))(t)
+        np.testing.assert_allclose(spec.density(t), slope, rtol=1e-12)
+        np.testing.assert_allclose(spec.cdf(t[jnp.array([0, -1])]), [0, 1], atol=1e-12)
+        np.testing.assert_allclose(spec.pieces(), [ends], rtol=1e-12)
 
 
 @spirals
 def test_cdf_undoes_the_speed_law(spec):
     share = np.linspace(0, 1, 11)
+    t = spec.quantile(jnp.asarray(share))
     u = spec.u_start + (spec.u_stop - spec.u_start) * share
-    t = spiral.t_of_u(jnp.asarray(u), spec)
-    np.testing.assert_allclose(spiral.t_cdf(t, spec), share, atol=1e-6)
+    np.testing.assert_allclose(t, _exact_t(u, spec), rtol=1e-6)
+    np.testing.assert_allclose(spec.cdf(t), share, atol=1e-6)
 
 
 @spirals
 def test_density_around_the_curve_is_scipys(spec):
     with jax.enable_x64(True):
         for x, t in [((0.3, -1.2), 0.4), ((2.0, 2.0), 0.05), ((0.0, 0.0), 1.0)]:
-            found = spiral.observation(jnp.float64(t), spec)
+            found = spec.observation(jnp.float64(t))
             truth = stats.multivariate_normal(_exact_curve(t, spec), _exact_covariance(t, spec))
             assert float(found.log_prob(jnp.array(x))) == pytest.approx(truth.logpdf(x), rel=1e-12)
             np.testing.assert_allclose(found.scale @ found.scale.T, truth.cov, rtol=1e-12)
@@ -113,8 +131,8 @@ def test_density_around_the_curve_is_scipys(spec):
 
 def test_noise_axes_turn_with_the_angle():
     """A quarter turn exchanges the two standard deviations."""
-    spec = dataclasses.replace(BASE, noise_sigma=(0.1, 0.4), noise_angle=np.pi / 2)
-    scale = spiral.observation(jnp.float32(0.5), spec).scale
+    spec = dataclasses.replace(BASE, noise_sigma_x=0.1, noise_sigma_y=0.4, noise_angle=np.pi / 2)
+    scale = spec.observation(jnp.float32(0.5)).scale
     np.testing.assert_allclose(scale, [[0.4, 0], [0, 0.1]], atol=1e-7)
 
 
@@ -147,7 +165,7 @@ def _moments(spec):
 @spirals
 def test_moments_of_random_samples(spec):
     num = 50_000
-    x = np.asarray(spiral.sample(KEY, spec, num, "random").x, np.float64)
+    x = np.asarray(_sample(spec, num, "random").x, np.float64)
     terms = np.stack([x[:, 0], x[:, 1], x[:, 0] ** 2, x[:, 0] * x[:, 1], x[:, 1] ** 2])
     z = (terms.mean(axis=1) - _moments(spec)) / (terms.std(axis=1) / np.sqrt(num))
     assert np.all(np.abs(z) < 5)
@@ -156,28 +174,28 @@ def test_moments_of_random_samples(spec):
 @pytest.mark.parametrize("num_points", [2, 3, 200])
 @spirals
 def test_grid_is_even_in_u_with_both_ends(spec, num_points):
-    t = spiral.sample(KEY, spec, num_points, "grid").t
+    t = _sample(spec, num_points, "grid").t
     u = np.linspace(spec.u_start, spec.u_stop, num_points)
     np.testing.assert_allclose(t, _exact_t(u, spec), rtol=1e-6, atol=1e-7)
 
 
 @spirals
 def test_random_u_is_uniform(spec):
-    t = np.asarray(spiral.sample(KEY, spec, 5_000, "random").t, np.float64)
+    t = np.asarray(_sample(spec, 5_000, "random").t, np.float64)
     u = t**2 if spec.t_law == "sqrt" else t
     uniform = stats.uniform(spec.u_start, spec.u_stop - spec.u_start)
     assert stats.kstest(u, uniform.cdf).pvalue > 1e-3
     assert abs(np.corrcoef(u[:-1], u[1:])[0, 1]) < 5 / np.sqrt(len(u))  # no order among points
 
 
-@pytest.mark.parametrize("design", spiral.DESIGNS)
+@pytest.mark.parametrize("design", DESIGNS)
 @pytest.mark.parametrize("name", ["base", "anisotropic", "sloped"])
 def test_noise_is_standard_normal_and_apart_from_t(name, design):
     num, spec = 5_000, SPIRALS[name]
-    data = spiral.sample(KEY, spec, num, design)
+    data = _sample(spec, num, design)
     cos, sin = np.cos(spec.noise_angle), np.sin(spec.noise_angle)
     along = np.asarray(data.x - _curve_points(data.t, spec)) @ np.array([[cos, -sin], [sin, cos]])
-    sigma = np.broadcast_to(spec.noise_sigma, 2) + spec.noise_slope * np.asarray(data.t)[:, None]
+    sigma = _noise_sigma(spec) + spec.noise_slope * np.asarray(data.t)[:, None]
     eps = np.asarray(along / sigma, np.float64)
     for column in eps.T:
         assert stats.kstest(column, "norm").pvalue > 1e-3
@@ -187,7 +205,7 @@ def test_noise_is_standard_normal_and_apart_from_t(name, design):
 
 def test_covariance_of_the_noise():
     num, spec = 50_000, SPIRALS["anisotropic"]
-    data = spiral.sample(KEY, spec, num, "random")
+    data = _sample(spec, num, "random")
     residual = np.asarray(data.x - _curve_points(data.t, spec), np.float64)
     products = residual[:, [0, 0, 1]] * residual[:, [0, 1, 1]]
     expected = _exact_covariance(0.0, spec)[[0, 0, 1], [0, 1, 1]]
@@ -195,11 +213,11 @@ def test_covariance_of_the_noise():
     assert np.all(np.abs(z) < 5)
 
 
-@pytest.mark.parametrize("design", spiral.DESIGNS)
+@pytest.mark.parametrize("design", DESIGNS)
 def test_another_noise_sigma_scales_the_same_noise(design):
     """Paired comparisons over the noise: a key fixes t and eps."""
     loud = dataclasses.replace(BASE, noise_sigma=0.8)
-    one, four = (spiral.sample(KEY, spec, 50, design) for spec in (BASE, loud))
+    one, four = (_sample(spec, 50, design) for spec in (BASE, loud))
     np.testing.assert_array_equal(one.t, four.t)
     curve = _curve_points(one.t, BASE)
     # x, of up to 4, is rounded to float32, and the differences keep that rounding.
@@ -207,15 +225,17 @@ def test_another_noise_sigma_scales_the_same_noise(design):
 
 
 def test_keys_give_different_data():
-    one, two = (spiral.sample(jax.random.key(k), BASE, 50, "random") for k in (0, 1))
+    one, two = (_sample(BASE, 50, "random", jax.random.key(k)) for k in (0, 1))
     assert not np.any(one.t == two.t)
     assert not np.any(one.x == two.x)
 
 
-def test_numbers_are_leaves_and_the_law_is_not():
+def test_numbers_are_leaves_and_law_and_design_are_not():
     """So all numbers can be lanes of a sweep."""
     leaves, tree = jax.tree.flatten(BASE)
     assert sorted(leaves) == sorted([8.8, 2.5, 0.2, 0.01, 1.0, 0.0, 0.0])
     assert tree != jax.tree.structure(SPIRALS["uniform"])
-    numbers = [8.8, 2.5, 0.1, 0.4, 0.01, 1.0, 0.0, 0.7]
+    for static in ({"num_points": 7}, {"design": "random"}):
+        assert tree != jax.tree.structure(dataclasses.replace(BASE, **static))
+    numbers = [8.8, 2.5, 0.2, 0.1, 0.4, 0.01, 1.0, 0.0, 0.7]
     assert sorted(jax.tree.leaves(SPIRALS["anisotropic"])) == sorted(numbers)

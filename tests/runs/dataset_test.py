@@ -1,14 +1,17 @@
 """The labelled results of a workdir, against the files that they are made of."""
 
 import csv
+import os
 import shutil
 
 import numpy as np
 import pytest
 
+from spiral_vae.config import stored
 from spiral_vae.runs import dataset
 from spiral_vae.workdir import files
 from spiral_vae.workdir import life as workdir
+from tests.lanes import make_config
 
 xarray = pytest.importorskip("xarray")
 pytest.importorskip("h5netcdf")
@@ -48,17 +51,20 @@ def test_values_by_label_are_those_of_the_files(loaded, whole_run):
 
 
 def test_the_written_file_is_the_same(loaded, whole_run):
-    with xarray.open_dataset(whole_run.workdir / "results.nc", engine="h5netcdf") as stored:
-        xarray.testing.assert_identical(stored.load(), loaded)
-        assert {n: v.dtype.kind for n, v in stored.items() if v.dtype.kind != "f"} == {
+    with xarray.open_dataset(whole_run.workdir / "results.nc", engine="h5netcdf") as file:
+        xarray.testing.assert_identical(file.load(), loaded)
+        assert {n: v.dtype.kind for n, v in file.items() if v.dtype.kind != "f"} == {
             **dict.fromkeys(("recovered", "collapsed", "overconfident"), "b"),
             "active_units": "i",
-            "status": stored["status"].dtype.kind,
-            "verdict": stored["verdict"].dtype.kind,
+            "status": file["status"].dtype.kind,
+            "verdict": file["verdict"].dtype.kind,
         }
 
 
-def _workdir(path, rows):
+WIDTH = "model.decoder.hidden_dim"
+
+
+def _workdir(path, rows, sweep=()):
     """A workdir of lanes with known numbers: the loss of lane n is n."""
     (path / "metrics").mkdir()
     files.write_csv(path / "summary.csv", rows)
@@ -66,34 +72,33 @@ def _workdir(path, rows):
     for name in ("training", "probes"):
         arrays = {"epoch": np.asarray([10, 20]), "loss": np.repeat(column, 2, axis=1)}
         files.write_npz(path / "metrics" / f"{name}.npz", arrays)
-    workdir.begin(path, "{}")
+    workdir.begin(path, stored.to_json(make_config(sweep=sweep)))
     workdir.finish(path)
     return path
 
 
 def test_two_axes_of_strings_and_numbers_and_a_failed_lane(tmp_path):
+    sweep = ("data.t_law=uniform,sqrt", f"{WIDTH}=8,4")
     rows = []
     for law in ("uniform", "sqrt"):
         for width in (8, 4):
             for seed in (5, 6, 7):
                 lane = len(rows)
-                row = {"lane": lane, "seed": seed, "data.t_law": law, "width": width}
+                row = {"lane": lane, "seed": seed, "data.t_law": law, WIDTH: width}
                 sound = {"status": "ok", "verdict": "collapsed", "nll": 0.5 * lane, "units": 1}
                 rows.append(row | (sound if lane != 4 else {"status": "not finite by epoch 10"}))
-    found = dataset.load(_workdir(tmp_path, rows))
-    assert found["nll"].dims == ("data.t_law", "width", "seed")
-    assert found["width"].values.tolist() == [8, 4]  # as swept, not sorted
-    assert found["nll"].sel({"data.t_law": "sqrt", "width": 4, "seed": 6}) == 0.5 * 10
-    assert (
-        found["training_loss"].sel({"data.t_law": "sqrt", "width": 8, "seed": 7, "epoch": 20}) == 8
-    )
-    failed = found.sel({"data.t_law": "uniform", "width": 4, "seed": 6})
+    found = dataset.load(_workdir(tmp_path, rows, sweep))
+    assert found["nll"].dims == ("data.t_law", WIDTH, "seed")
+    assert found[WIDTH].values.tolist() == [8, 4]  # as swept, not sorted
+    assert found["nll"].sel({"data.t_law": "sqrt", WIDTH: 4, "seed": 6}) == 0.5 * 10
+    assert found["training_loss"].sel({"data.t_law": "sqrt", WIDTH: 8, "seed": 7, "epoch": 20}) == 8
+    failed = found.sel({"data.t_law": "uniform", WIDTH: 4, "seed": 6})
     assert failed["status"] == "not finite by epoch 10" and failed["verdict"] == ""
     assert np.isnan(failed["nll"]) and np.isnan(failed["units"])
     assert int(np.isnan(found["nll"]).sum()) == 1
     dataset.write(tmp_path)
-    with xarray.open_dataset(tmp_path / "results.nc", engine="h5netcdf") as stored:
-        xarray.testing.assert_identical(stored.load(), found)
+    with xarray.open_dataset(tmp_path / "results.nc", engine="h5netcdf") as file:
+        xarray.testing.assert_identical(file.load(), found)
 
 
 def test_a_failure_leaves_nothing_behind(tmp_path, monkeypatch, whole_run):
@@ -104,7 +109,7 @@ def test_a_failure_leaves_nothing_behind(tmp_path, monkeypatch, whole_run):
     def fail(source, target):
         raise OSError("disk full")
 
-    monkeypatch.setattr(results.os, "replace", fail)  # the last step of every writer
+    monkeypatch.setattr(os, "replace", fail)  # the last step of every writer
     with pytest.raises(OSError, match="disk full"):
         dataset.write(workdir)
     assert set(workdir.iterdir()) == before

@@ -20,9 +20,7 @@ def broken(tmp_path_factory):
         )
     )
     path = tmp_path_factory.mktemp("broken")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run, "_draw", lambda *args: None)
-        return config, run.run(config, str(path))
+    return config, run.train_and_evaluate(config, str(path), draw=False)
 
 
 def test_the_failures_are_those_of_the_summary_with_the_line_that_made_them(broken):
@@ -38,9 +36,8 @@ def test_the_failures_are_those_of_the_summary_with_the_line_that_made_them(brok
         assert any(frame.filename.endswith("observation.py") for frame in frames)
 
 
-def test_a_sound_run_has_no_failures(tmp_path, monkeypatch):
-    monkeypatch.setattr(run, "_draw", lambda *args: None)
-    run.run(make_config(), str(tmp_path))
+def test_a_sound_run_has_no_failures(tmp_path):
+    run.train_and_evaluate(make_config(), str(tmp_path), draw=False)
     assert list(replay.failures(make_config(), tmp_path)) == []
 
 

@@ -6,8 +6,8 @@ import itertools
 import numpy as np
 import pytest
 
-from spiral_vae.config import command_line as config_lib
-from spiral_vae.config import lanes as sweep
+from spiral_vae.config import lanes
+from spiral_vae.config.values import ConfigError
 from spiral_vae.present import figures
 from spiral_vae.runs import load as trained
 from spiral_vae.runs import run
@@ -15,6 +15,10 @@ from spiral_vae.training import cells
 from spiral_vae.workdir import files
 from spiral_vae.workdir import life as workdir
 from tests.lanes import make_config
+
+
+def _run(config, workdir, *, draw=False, **kwargs):
+    return run.train_and_evaluate(config, workdir, draw=draw, **kwargs)
 
 
 @pytest.mark.parametrize(
@@ -33,8 +37,8 @@ from tests.lanes import make_config
 def test_a_bad_config_is_refused_before_anything_is_written(tmp_path, field, value):
     config = make_config(**{field: value})
     name = "sgima" if "sgima" in str(value) else "sigma" if field == "sweep" else field
-    with pytest.raises(config_lib.ConfigError, match=name):
-        run.run(config, str(tmp_path / "new"))
+    with pytest.raises(ConfigError, match=name):
+        _run(config, str(tmp_path / "new"))
     assert not any(tmp_path.iterdir())
 
 
@@ -42,7 +46,7 @@ def test_a_workdir_in_use_is_refused_before_training(tmp_path, monkeypatch):
     (tmp_path / "kept").write_text("kept")
     monkeypatch.setattr(run, "_train", None)
     with pytest.raises(workdir.WorkdirError, match="holds files already"):
-        run.run(make_config(), str(tmp_path))
+        _run(make_config(), str(tmp_path))
     assert [path.name for path in tmp_path.iterdir()] == ["kept"]
 
 
@@ -55,9 +59,7 @@ def groups(tmp_path_factory):
         seed=7,
         sweep=("likelihood.sigma=0.1,0.2,0.4", "model.decoder.hidden_dim=4,8"),
     )
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run, "_draw", lambda *args: None)
-        return run.run(config, str(workdir))
+    return _run(config, str(workdir))
 
 
 def test_groups_are_joined_in_the_order_of_the_product(groups):
@@ -90,7 +92,7 @@ def test_groups_have_their_own_params(groups):
 def test_rows_belong_to_the_params_and_curves_of_their_lane(groups, lane):
     model = trained.load(groups.workdir, lane)
     row = groups.rows[lane]
-    mean, logvar = model.encode(model.x)
+    mean, logvar = model.encode(model.x).values()
     kl = 0.5 * np.mean(np.sum(mean**2 + np.exp(logvar) - 1 - logvar, axis=1))
     assert kl == pytest.approx(row["kl_to_prior"], rel=1e-5)
     scale = model.observe(np.zeros((1, 1))).scale
@@ -121,7 +123,7 @@ def test_a_sweep_of_lengths_labels_its_curves_with_the_right_epochs(tmp_path, sw
 
     found = [one([2, 4, 5], [4, 5]), one([2, 4, 6, 8], [4, 8])]
     order = [1, 0] if swap else [0, 1]
-    groups = [sweep.Group(None, None, np.asarray([number])) for number in order]
+    groups = [lanes.Group(None, np.asarray([number])) for number in order]
     run._write_training(tmp_path, groups, [found[number] for number in order])
     for file, name, wanted in (
         ("training", "loss", [[2, 4, 5], [2, 4, 6, 8]]),
@@ -145,17 +147,17 @@ def _params(outcome):
         return dict(arrays)
 
 
-def test_a_lane_that_diverges_is_reported_and_spoils_no_other(tmp_path, monkeypatch):
+def test_a_lane_that_diverges_is_reported_and_spoils_no_other(tmp_path):
     field = "optimizer.decoder_learning_rate"
 
-    def go(values):
-        return run.run(make_config(sweep=(f"{field}={values}",)), str(tmp_path / values))
+    def go(values, draw=True):
+        config = make_config(sweep=(f"{field}={values}",))
+        return _run(config, str(tmp_path / values), draw=draw)
 
     # After a step of 1e30 the squares of the next residuals overflow.
     status = "not finite at step 2: reconstruction"
     both, none = go("1e30,1e-3"), go("1e30")
-    monkeypatch.setattr(run, "_draw", lambda *args: None)
-    alone = go("1e-3")
+    alone = go("1e-3", draw=False)
     failed, sound = _summary(both)
     assert failed.pop("status") == status
     assert [failed.pop(name) for name in ("lane", "seed", field)] == ["0", "0", "1e+30"]
@@ -177,24 +179,31 @@ def test_a_lane_that_diverges_is_reported_and_spoils_no_other(tmp_path, monkeypa
 
 def test_two_latents_leave_out_what_needs_one(tmp_path, monkeypatch):
     # A density of 401^2 nodes on 200^2 pixels takes a minute.
-    monkeypatch.setattr(figures, "_draw_density", lambda *args: None)
+    line, plane = np.linspace(-1, 1, 9), np.ones((9, 9))
+    density = {
+        "grid_x": line,
+        "grid_y": line,
+        "truth": plane,
+        "model": plane,
+        "x": np.zeros((1, 2)),
+    }
+    monkeypatch.setattr(figures, "_density", lambda *args: density)
     wide = {"data.noise_sigma": 1.0, "likelihood.sigma": 1.0}  # few nodes in the plane of x
     config = make_config(**{"model.latent_dim": 2, "evaluate.every": 1.0, **wide})
-    (row,) = run.run(config, str(tmp_path)).rows
+    (row,) = _run(config, str(tmp_path), draw=True).rows
     assert row["status"] == "ok" and 0 < row["kl_to_truth"] < row["nll"] < np.inf
     assert not {"information", "aggregate_kl", "sbc_ks", "approximation_gap"} & set(row)
     with np.load(tmp_path / "params.npz") as arrays:
         assert arrays["encoder/logvar/kernel"].shape == (1, 3, 2)
         assert arrays["decoder/hidden_0/kernel"].shape == (1, 2, 3)
     drawn = {path.stem for path in (tmp_path / "figures").iterdir()}
-    assert drawn == {"basic_run", "training"}
+    assert drawn == {"basic_run", "density", "training"}
 
 
-def test_a_lane_that_can_not_be_evaluated_says_why_and_spoils_no_other(tmp_path, monkeypatch):
+def test_a_lane_that_can_not_be_evaluated_says_why_and_spoils_no_other(tmp_path):
     """At a sigma of 1e-7 the curve is some 1e7 sigma long: it trains, but no integral is exact."""
-    monkeypatch.setattr(run, "_draw", lambda *args: None)
-    both = run.run(make_config(sweep=("likelihood.sigma=1e-7,0.2",)), str(tmp_path / "both"))
-    alone = run.run(make_config(sweep=("likelihood.sigma=0.2",)), str(tmp_path / "alone"))
+    both = _run(make_config(sweep=("likelihood.sigma=1e-7,0.2",)), str(tmp_path / "both"))
+    alone = _run(make_config(sweep=("likelihood.sigma=0.2",)), str(tmp_path / "alone"))
     failed, sound = _summary(both)
     assert failed.pop("status").startswith("not evaluated: the curve of the means is ")
     assert [failed.pop(name) for name in ("lane", "seed", "likelihood.sigma")] == [
@@ -210,7 +219,6 @@ def test_a_lane_that_can_not_be_evaluated_says_why_and_spoils_no_other(tmp_path,
 
 
 def test_any_error_of_the_evaluation_is_the_status_of_its_lane(tmp_path, monkeypatch):
-    monkeypatch.setattr(run, "_draw", lambda *args: None)
     judge = trained.judge
 
     def fails(model, **kwargs):
@@ -219,7 +227,7 @@ def test_any_error_of_the_evaluation_is_the_status_of_its_lane(tmp_path, monkeyp
         return judge(model, **kwargs)
 
     monkeypatch.setattr(trained, "judge", fails)
-    rows = run.run(make_config(sweep=("likelihood.sigma=0.1,0.2",)), str(tmp_path)).rows
+    rows = _run(make_config(sweep=("likelihood.sigma=0.1,0.2",)), str(tmp_path)).rows
     assert [row["status"] for row in rows] == ["not evaluated: MemoryError", "ok"]
 
 
@@ -255,84 +263,89 @@ SHORT = {  # two groups of two lanes, 2 chunks each
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run, "_draw", lambda *args: None)
-        return run.run(make_config(**SHORT), str(tmp_path_factory.mktemp("undisturbed"))).workdir
+    return _run(make_config(**SHORT), str(tmp_path_factory.mktemp("undisturbed"))).workdir
 
 
 @pytest.mark.parametrize("asked", [1, 3, 6])
-def test_a_run_that_was_stopped_goes_on_to_the_same_results(
-    tmp_path, monkeypatch, capsys, undisturbed, asked
-):
+def test_a_run_that_was_stopped_goes_on_to_the_same_results(tmp_path, capsys, undisturbed, asked):
     """In the first group, in the second, and in the evaluation: asked 2 and 2 times, then 4."""
-    monkeypatch.setattr(run, "_draw", lambda *args: None)
     path = tmp_path / "run"
     with pytest.raises(cells.Stopped) as stopped:
-        run.run(make_config(**SHORT), str(path), stop=_stop_after(asked))
+        _run(make_config(**SHORT), str(path), stop=_stop_after(asked))
     assert stopped.value.args == (path,)
     assert not (path / "summary.csv").exists() and not workdir.is_finished(path)
     for resumed in range(2):
         capsys.readouterr()
-        out = run.run(make_config(**SHORT), str(path), resume=True)
+        out = _run(make_config(**SHORT), str(path), resume=True)
         assert _bytes(path) == _bytes(undisturbed)
         wanted = "this run is finished already\n" if resumed else "4 lanes ("
         assert capsys.readouterr().out.startswith(wanted)
     assert [row["status"] for row in out.rows] == ["ok"] * 4
 
 
-def test_the_rows_of_a_finished_run_are_those_that_it_found(tmp_path, monkeypatch):
-    monkeypatch.setattr(run, "_draw", lambda *args: None)
+def test_the_rows_of_a_finished_run_are_those_that_it_found(tmp_path):
     config = make_config(sweep=("optimizer.decoder_learning_rate=1e30,1e-3",))
-    first = run.run(config, str(tmp_path))
-    again = run.run(config, str(tmp_path), resume=True)
+    first = _run(config, str(tmp_path))
+    again = _run(config, str(tmp_path), resume=True)
     assert again.rows == first.rows
     assert again.rows[1]["recovered"] is False  # not 'False', though lane 0 has none
 
 
-def test_with_resume_a_run_also_begins(tmp_path, monkeypatch, undisturbed):
-    monkeypatch.setattr(run, "_draw", lambda *args: None)
-    run.run(make_config(**SHORT), str(tmp_path / "new"), resume=True)
+def test_with_resume_a_run_also_begins(tmp_path, undisturbed):
+    _run(make_config(**SHORT), str(tmp_path / "new"), resume=True)
     assert _bytes(tmp_path / "new") == _bytes(undisturbed)
 
 
-def test_a_finished_run_grows_to_the_results_of_a_longer_one(tmp_path, monkeypatch):
-    """Without probes, which are taken at fractions of the training."""
-    monkeypatch.setattr(run, "_draw", lambda *args: None)
-
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"evaluate.every": 0.0},
+        # Of 4 epochs those after 2 and 4 are looked at, of 6 those after 4 and 6: all is there.
+        {"evaluate.every": 0.5, "train.log_every": 2},
+        # Of 6 those after 3 and 6: the one after 3 is not there, so all is trained anew, ...
+        {"evaluate.every": 0.5, "train.log_every": 1},
+        # ... or from a checkpoint before.
+        {"evaluate.every": 0.5, "train.log_every": 1, "checkpoint.every": 1, "checkpoint.keep": 9},
+    ],
+)
+def test_a_finished_run_grows_to_the_results_of_a_longer_one(tmp_path, values):
     def go(name, num_epochs, **kwargs):
-        config = make_config(**{"train.num_epochs": num_epochs, "optimizer.schedule": "constant"})
-        return run.run(config, str(tmp_path / name), **kwargs).workdir
+        config = make_config(**{"num_seeds": 2, "train.num_epochs": num_epochs, **values})
+        return _run(config, str(tmp_path / name), **kwargs).workdir
 
-    longer = _bytes(go("longer", 8))
+    longer = go("longer", 6)
     go("grown", 4)
-    assert _bytes(go("grown", 8, resume=True)) == longer
+    assert _bytes(go("grown", 6, resume=True)) == _bytes(longer)
+    with np.load(longer / "metrics" / "probes.npz") as probes:
+        assert set(probes) != {"epoch"} or not values["evaluate.every"]
+        for name, curve in probes.items():
+            assert np.isfinite(curve).all(), name
 
 
 def test_a_config_that_changes_results_is_refused_and_changes_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr(run, "_train", None)
     path = tmp_path / "run"
     with pytest.raises(TypeError):  # the run ends as it would train
-        run.run(make_config(), str(path))
+        _run(make_config(), str(path))
     before = (path / "config.json").read_bytes(), (path / "environment.json").read_bytes()
-    with pytest.raises(config_lib.ConfigError, match="^seed: found 1, must be 0 as in the run"):
-        run.run(make_config(seed=1), str(path), resume=True)
+    with pytest.raises(ConfigError, match="^seed: found 1, must be 0 as in the run"):
+        _run(make_config(seed=1), str(path), resume=True)
     assert before == ((path / "config.json").read_bytes(), (path / "environment.json").read_bytes())
 
 
 def test_a_damaged_config_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(run, "_train", None)
     with pytest.raises(TypeError):
-        run.run(make_config(), str(tmp_path))
+        _run(make_config(), str(tmp_path))
     path = tmp_path / "config.json"
     path.write_text(path.read_text().replace("0.2", "0.3"))
     with pytest.raises(workdir.WorkdirError, match="config.json is damaged: its SHA-256"):
-        run.run(make_config(), str(tmp_path), resume=True)
+        _run(make_config(), str(tmp_path), resume=True)
 
 
 @pytest.mark.parametrize(("name", "told"), [("params.npz", "params.npz"), ("arrays.npz", "cell_")])
 def test_a_disk_that_is_full_is_an_error_of_the_workdir(tmp_path, monkeypatch, name, told):
     """Be it full when a result is written or a checkpoint; with space the run goes on."""
-    monkeypatch.setattr(run, "_draw", lambda *args: None)
     write = files.write_npz
 
     def full(path, arrays):
@@ -341,7 +354,7 @@ def test_a_disk_that_is_full_is_an_error_of_the_workdir(tmp_path, monkeypatch, n
         write(path, arrays)
 
     with monkeypatch.context() as patch:
-        patch.setattr(results, "write_npz", full)
+        patch.setattr(files, "write_npz", full)
         with pytest.raises(workdir.WorkdirError, match=f"{told}.* can't be written: No space left"):
-            run.run(make_config(), str(tmp_path))
-    assert run.run(make_config(), str(tmp_path), resume=True).rows[0]["status"] == "ok"
+            _run(make_config(), str(tmp_path))
+    assert _run(make_config(), str(tmp_path), resume=True).rows[0]["status"] == "ok"

@@ -11,20 +11,11 @@ import jax
 import numpy as np
 import pytest
 
-from spiral_vae.model import networks
-from spiral_vae.model.likelihood import Geco, Learned
-from spiral_vae.training import cells, train
-from tests.lanes import (
-    CLOSED_FORM,
-    POISONS,
-    PROGRAM,
-    UNEVEN_VAE,
-    VAE,
-    assert_same,
-    heteroscedastic,
-    make_lane,
-    take,
-)
+from spiral_vae.model.likelihood import FullCovariance, Geco
+from spiral_vae.model.likelihood.covariance import OneSigmaFirst
+from spiral_vae.model.likelihood.estimator import ByGradient
+from spiral_vae.training import cells
+from tests.lanes import CLOSED_FORM, POISONS, assert_same, heteroscedastic, make_lane, take
 
 NAMES = ("loss", "reconstruction", "kl")
 
@@ -34,18 +25,22 @@ def _stack(*lanes):
 
 
 def _probe(params, data, lane):
-    return {"bias": params["decoder"]["mean"]["bias"][0], "beta": lane.beta}
+    return {"bias": params["decoder"]["mean"]["bias"][0], "beta": lane.objective.beta}
 
 
-def _train(lanes, program=PROGRAM, *, log_every=4, cell_width=2, **kwargs):
+def _of(lanes, **train):
+    """Returns the lanes in one tree, with other fields of the section train."""
+    stacked = _stack(*lanes)
+    return dataclasses.replace(stacked, train=dataclasses.replace(stacked.train, **train))
+
+
+def _train(lanes, *, log_every=4, num_epochs=8, cell_width=2, **kwargs):
     """`cells.train` on one device, wherever the tests run."""
     defaults = {"probe": _probe, "probe_every": 4, "on_chunk": lambda *_: None}
     defaults["devices"] = jax.devices()[:1]
     return cells.train(
-        _stack(*lanes),
-        program,
+        _of(lanes, log_every=log_every, num_epochs=num_epochs),
         cell_width=cell_width,
-        log_every=log_every,
         **(defaults | kwargs),
     )
 
@@ -151,24 +146,22 @@ def test_shapes_of_what_comes_out():
 
 
 def test_nothing_compiles_twice():
-    """Not for a second call, a shorter last chunk, other numbers or other log_every."""
+    """Not for a second call, a shorter last chunk or other numbers."""
     compiled = []
 
     def listener(event, duration, **kwargs):
         if event == "/jax/core/compile/backend_compile_duration":
             compiled.append(kwargs.get("fun_name", event))
 
-    program = dataclasses.replace(PROGRAM, num_epochs=5)  # no other test's
     lanes = [make_lane(seed=0), make_lane(seed=1)]
     jax.monitoring.register_event_duration_secs_listener(listener)
     try:
-        _train(lanes, program, log_every=3)
+        _train(lanes, num_epochs=5)  # no other test's
         assert len(compiled) > 0  # or the test would be blind
         compiled.clear()
-        _train(lanes, program, log_every=3)
-        _train([make_lane(seed=7, sigma=0.1, beta=2.0), make_lane(seed=3)], program, log_every=2)
-        equal = dataclasses.replace(program, vae=copy.deepcopy(VAE))
-        _train(lanes, equal, log_every=5)
+        _train(lanes, num_epochs=5)
+        _train([make_lane(seed=7, sigma=0.1, beta=2.0), make_lane(seed=3)], num_epochs=5)
+        _train(copy.deepcopy(lanes), num_epochs=5)
         assert compiled == []
     finally:
         jax.monitoring.unregister_event_duration_listener(listener)
@@ -178,31 +171,18 @@ def test_nothing_compiles_twice():
 
 
 # The size of the default model, at which other code may be chosen than for tiny ones.
-DEFAULT_SIZE = train.Program(
-    vae=networks.VAE(
-        networks.Encoder(hidden_dim=32, hidden_layers=1),
-        networks.Decoder(hidden_dim=32, hidden_layers=1),
-    ),
-    num_points=50,
-    design="grid",
-    batch_size=20,
-    shuffle=True,
-    objective="elbo",
-    num_samples=1,
-    num_epochs=8,
-    schedule="constant",
-)
+DEFAULT_SIZE = {"hidden_dim": 32, "num_points": 50, "batch_size": 20}
 SIGMAS = (0.5, 0.1, 0.2, 1.0, 0.3)
-FIVE = [make_lane(seed=s, sigma=sigma) for s, sigma in enumerate(SIGMAS)]
+FIVE = [make_lane(seed=s, sigma=sigma, **DEFAULT_SIZE) for s, sigma in enumerate(SIGMAS)]
 CARRYING = [  # the same with a state besides the parameters
-    make_lane(seed=s, likelihood=dataclasses.replace(CLOSED_FORM, sigma=sigma))
+    make_lane(seed=s, likelihood=dataclasses.replace(CLOSED_FORM, sigma=sigma), **DEFAULT_SIZE)
     for s, sigma in enumerate(SIGMAS)
 ]
 
 
 def train_five(lanes, devices, **kwargs):
     """Trains in cells of two; also called on other numbers of devices, in other processes."""
-    return _train(lanes, DEFAULT_SIZE, cell_width=2, devices=devices, **kwargs)
+    return _train(lanes, cell_width=2, devices=devices, **kwargs)
 
 
 @pytest.fixture(scope="module")
@@ -213,7 +193,7 @@ def five():
 @pytest.mark.parametrize("cell_width", [4, 8])
 def test_the_width_of_a_cell_changes_no_bit(five, cell_width):
     """Widths 2 (five lanes, one of padding), 4 (three of padding) and 5 (8 is cut to the lanes)."""
-    wide = _train(FIVE, DEFAULT_SIZE, cell_width=cell_width)
+    wide = _train(FIVE, cell_width=cell_width)
     assert_same(
         (five.params, five.data, five.metrics, five.probes),
         (wide.params, wide.data, wide.metrics, wide.probes),
@@ -222,7 +202,7 @@ def test_the_width_of_a_cell_changes_no_bit(five, cell_width):
 
 @pytest.mark.parametrize("index", range(5))
 def test_a_lane_alone_is_the_lane_among_others(five, index):
-    alone = _train([FIVE[index]], DEFAULT_SIZE)
+    alone = _train([FIVE[index]])
     assert_same(take(alone.params, 0), take(five.params, index))
     assert_same(take(alone.metrics, 0), take(five.metrics, index))
 
@@ -230,7 +210,7 @@ def test_a_lane_alone_is_the_lane_among_others(five, index):
 def test_more_lanes_and_another_order_keep_the_old_ones(five):
     """As when seeds are added to a sweep: a lane's neighbours, round and place are no matter."""
     order = [4, 0, 2]
-    some = _train([FIVE[i] for i in order], DEFAULT_SIZE)
+    some = _train([FIVE[i] for i in order])
     assert_same(some.params, take(five.params, np.array(order)))
 
 
@@ -297,9 +277,9 @@ def test_the_number_of_devices_changes_no_bit(five, environment):
 # Lanes that stop being finite
 
 # A learning rate of 1e28 after 5 epochs of 3 steps: the sixth epoch can't be finished.
-BREAKS = {"decay_every": 5, "decay_factor": 1e30}
-STEP = dataclasses.replace(PROGRAM, schedule="step")
-SOUND = [make_lane(seed=seed) for seed in range(8)]
+STEP = {"schedule": "step"}
+BREAKS = STEP | {"decay_every": 5, "decay_factor": 1e30}
+SOUND = [make_lane(seed=seed, **STEP) for seed in range(8)]
 BROKEN = [*SOUND[:3], make_lane(seed=3, **BREAKS), *SOUND[4:]]
 OTHERS = np.delete(np.arange(8), 3)
 
@@ -308,10 +288,9 @@ OTHERS = np.delete(np.arange(8), 3)
 def test_a_lane_that_breaks_keeps_its_last_good_epoch_and_no_other_lane_notices(log_every):
     """It is the lane of a training that ends there, whatever the chunks: [.., 3, 6, 8] or [8]."""
     sound, broken = (
-        _train(lanes, STEP, cell_width=4, log_every=log_every, probe_every=1)
-        for lanes in (SOUND, BROKEN)
+        _train(lanes, cell_width=4, log_every=log_every, probe_every=1) for lanes in (SOUND, BROKEN)
     )
-    ended = _train(BROKEN[3:4], dataclasses.replace(STEP, num_epochs=5), log_every=1, probe_every=1)
+    ended = _train(BROKEN[3:4], num_epochs=5, log_every=1, probe_every=1)
     assert_same(take(broken.params, 3), take(ended.params, 0))
     for name in ("params", "data", "metrics", "probes", "failed_step", "failed_term"):
         assert_same(take(getattr(broken, name), OTHERS), take(getattr(sound, name), OTHERS))
@@ -348,8 +327,8 @@ def test_every_lane_has_its_own_first_failure():
     ids=str,
 )
 def test_a_lane_that_breaks_leaves_the_others_alone(five, poison):
-    lanes = [*FIVE[:3], make_lane(seed=3, **poison), FIVE[4]]
-    broken = _train(lanes, DEFAULT_SIZE, cell_width=4)
+    lanes = [*FIVE[:3], make_lane(seed=3, **(DEFAULT_SIZE | poison)), FIVE[4]]
+    broken = _train(lanes, cell_width=4)
     assert broken.status(3).startswith("not finite at step ")
     others = np.array([0, 1, 2, 4])
     assert_same(take(broken.params, others), take(five.params, others))
@@ -358,32 +337,35 @@ def test_a_lane_that_breaks_leaves_the_others_alone(five, poison):
 
 def test_failed_lanes_are_found_in_the_store_at_their_last_good_epoch():
     store = Memory()
-    out = _train(BROKEN, STEP, cell_width=4, log_every=3, store=store, store_every=1)
-    ((place, state, data, lane),) = cells.failed(_stack(*BROKEN), STEP, cell_width=4, store=store)
+    out = _train(BROKEN, cell_width=4, log_every=3, store=store, store_every=1)
+    lanes = _of(BROKEN, log_every=3)
+    ((place, state, data, lane),) = cells.failed(lanes, cell_width=4, store=store)
     assert (place, int(state.epoch)) == (3, 5)
     assert_same((state.all_params, data), (take(out.params, 3), take(out.data, 3)))
-    assert_same(lane, BROKEN[3])
+    assert_same(lane, take(lanes, 3))
 
 
 # Stores
 
 KINDS = {
-    "geco": Geco(sigma=0.7, kappa=0.7, rate=0.03, averaging=0.9, search=True),
+    "geco": Geco(sigma=0.7, geco_rate=0.03, geco_averaging=0.9),
     "closed_form": CLOSED_FORM,
     "heteroscedastic": heteroscedastic("warmup"),
-    "learned": Learned(sigma=0.5, warmup=0.5, covariance="full"),
+    "learned": FullCovariance(
+        sigma=0.5,
+        estimator=ByGradient(learning_rate=0.01),
+        stabiliser=OneSigmaFirst(warmup=0.5),
+    ),
 }
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_run_stopped_anywhere_goes_on_with_the_bits_of_one_that_was_not(kind):
     """Three lanes in two rounds of three chunks; what the likelihood carries must come along."""
-    vae = UNEVEN_VAE if kind == "heteroscedastic" else VAE
-    program = dataclasses.replace(PROGRAM, vae=vae)
     lanes = [make_lane(seed=seed, likelihood=KINDS[kind]) for seed in range(3)]
 
     def train_it(**kwargs):
-        return _train(lanes, program, log_every=3, **kwargs)
+        return _train(lanes, log_every=3, **kwargs)
 
     wanted = _all(train_it())
     ends = [(0, 3), (0, 6), (0, 8), (1, 3), (1, 6), (1, 8)]
@@ -397,7 +379,7 @@ def test_a_run_with_a_broken_lane_goes_on_with_the_bits_of_one_that_was_not_stop
     """It stands behind its cell in what is stored, at epoch 3 and not at 6; or is settled at 5."""
 
     def train_it(**kwargs):
-        return _train(BROKEN[2:4], STEP, log_every=3, **kwargs)
+        return _train(BROKEN[2:4], log_every=3, **kwargs)
 
     wanted = _all(train_it())
     for asked, stands in enumerate([(3, 3), (6, 3), (8, 5)], start=1):
@@ -421,27 +403,50 @@ def test_cells_are_stored_so_often_and_at_their_end(log_every, store_every, want
 @pytest.mark.parametrize(("log_every", "begin"), [(1, 5), (3, 3)])
 def test_more_epochs_are_those_of_a_fresh_longer_run(log_every, begin):
     """With chunks of 3 the end at epoch 5 is none of the longer run's: it goes on from 3."""
-    short = dataclasses.replace(STEP, num_epochs=5)
     store, heard = Memory(), []
-    _train(BROKEN[2:5], short, log_every=log_every, store=store, store_every=1)
+    own = {"log_every": log_every, "probe_every": 0}
+    _train(BROKEN[2:5], num_epochs=5, store=store, store_every=1, **own)
     found = _train(
         BROKEN[2:5],
-        STEP,
-        log_every=log_every,
         store=store,
+        **own,
         on_chunk=lambda num, metrics: heard.append(num),
     )
     assert sum(heard) == 3 * 8  # epochs of lanes, those that were stored at once
     assert heard[:2] == [2 * begin, begin]
-    wanted = _train(BROKEN[2:5], STEP, log_every=log_every)
+    wanted = _train(BROKEN[2:5], **own)
     for name in ("params", "data", "metrics", "failed_step", "failed_term"):
         assert_same(getattr(found, name), getattr(wanted, name))
 
 
 def test_a_finished_run_is_loaded_and_trains_nothing():
     store = Memory()
-    wanted = _train(SOUND[:3], STEP, store=store, store_every=1)
+    wanted = _train(SOUND[:3], store=store, store_every=1)
     heard = []
-    found = _train(SOUND[:3], STEP, store=store, on_chunk=lambda *args: heard.append(args))
+    found = _train(SOUND[:3], store=store, on_chunk=lambda *args: heard.append(args))
     assert_same(_all(found), _all(wanted))
     assert [num for num, _ in heard] == [2 * 8, 8]  # told as done at once
+
+
+@pytest.mark.parametrize(
+    ("short", "long", "begin"),
+    [
+        (2, 4, 4),  # looks at 2 and 4, then at 4 and 8: all that is wanted is there
+        (4, 2, 0),  # at 4 alone, then at 2, 4, 6, 8: the first is missing
+        (1, 3, 4),  # at 1 to 4, then at 3, 6, 8
+    ],
+)
+def test_a_run_that_grows_has_the_looks_of_a_fresh_one(short, long, begin):
+    """It goes on from the last checkpoint with all looks up to there, here the end at 4 or none."""
+    lanes, store, heard = SOUND[:2], Memory(), []
+    _train(lanes, log_every=1, num_epochs=4, probe_every=short, store=store, store_every=4)
+    found = _train(
+        lanes,
+        log_every=1,
+        probe_every=long,
+        store=store,
+        on_chunk=lambda num, metrics: heard.append(num),
+    )
+    assert heard[0] == (2 * begin or 2)
+    assert_same(_all(found), _all(_train(lanes, log_every=1, probe_every=long)))
+    assert all(np.isfinite(values).all() for values in found.probes.values())

@@ -10,41 +10,28 @@ import pytest
 from scipy import stats
 
 from spiral_vae.maths import gaussian
+from spiral_vae.maths.ramp import Time
+from spiral_vae.model.objective import Elbo
 from spiral_vae.training import train
-from tests.lanes import (
-    CLOSED_FORM,
-    POISONS,
-    PROGRAM,
-    UNEVEN_VAE,
-    VAE,
-    assert_same,
-    heteroscedastic,
-    make_lane,
-)
+from spiral_vae.training.optimizer import Constant, Cosine, Step
+from tests.lanes import CLOSED_FORM, POISONS, VAE, assert_same, heteroscedastic, make_lane
 
 # One step an epoch, and so many samples that its gradient is nearly the expectation.
-ONE_STEP = dataclasses.replace(
-    PROGRAM, num_points=8, batch_size=8, num_samples=200, num_epochs=4, shuffle=False
-)
+ONE_STEP = {
+    "num_points": 8,
+    "batch_size": 8,
+    "num_samples": 200,
+    "num_epochs": 4,
+    "shuffle": False,
+}
+_INIT, _CHUNK = jax.jit(train.init), jax.jit(train.train_chunk)
+_FIRST_FAILURE = jax.jit(train.first_failure)
 
 
-@functools.cache
-def _single(program):
-    """Returns init and train_chunk for one lane, jitted."""
-    return (
-        jax.jit(functools.partial(train.init, program=program)),
-        jax.jit(functools.partial(train.train_chunk, program=program)),
-    )
-
-
-_FIRST_FAILURE = jax.jit(train.first_failure, static_argnums=3)
-
-
-def _run(lane, num_epochs, program):
+def _run(lane, num_epochs):
     """Returns the first state, the data, the last state and the metrics of one lane."""
-    init, chunk = _single(program)
-    start, data = init(lane)
-    state, metrics = chunk(start, data, lane, num_epochs)
+    start, data = _INIT(lane)
+    state, metrics = _CHUNK(start, data, lane, num_epochs)
     return start, data, state, metrics
 
 
@@ -90,11 +77,10 @@ def test_pairs_of_points_share_a_batch_as_often_as_under_a_random_permutation(di
 
     Over seeds, for points of the grid, so both the draw in `init` and that of the epoch count.
     """
-    program = dataclasses.replace(PROGRAM, num_points=20, batch_size=10)
-    num = 5_000
+    lane, num = make_lane(num_points=20, batch_size=10), 5_000
 
     def shared(seed):
-        _, data = train.init(dataclasses.replace(make_lane(), seed=seed), program)
+        _, data = train.init(dataclasses.replace(lane, seed=seed))
         order = train.epoch_order(jax.random.fold_in(jax.random.key(2), seed), 20)
         rank = jnp.argsort(jnp.argsort(data.t))[order]  # along the spiral, place by place
         batch = jnp.zeros(20, int).at[rank].set(jnp.arange(20) // 10)
@@ -126,14 +112,18 @@ def test_pairs_of_points_share_a_batch_as_often_as_under_a_random_permutation(di
     ],
 )
 def test_schedule_at_points_known_in_closed_form(kind, progress, epoch, expected):
-    lane = make_lane(warmup=0.2, decay_every=10, decay_factor=0.3)
-    found = train.schedule(jnp.float32(progress), jnp.float32(epoch), lane, kind)
+    schedules = {
+        "constant": Constant(),
+        "step": Step(decay_every=10, decay_factor=0.3),
+        "cosine": Cosine(warmup=0.2),
+    }
+    found = schedules[kind](Time(jnp.float32(epoch), jnp.float32(progress)))
     np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
 @pytest.mark.parametrize(("progress", "expected"), [(0.0, 1), (0.5, 0.5), (1.0, 0)])
 def test_cosine_without_warmup_starts_at_its_top(progress, expected):
-    found = train.schedule(jnp.float32(progress), jnp.float32(0), make_lane(warmup=0), "cosine")
+    found = Cosine(warmup=0.0)(Time(jnp.float32(0), jnp.float32(progress)))
     np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
@@ -143,27 +133,36 @@ def test_cosine_without_warmup_starts_at_its_top(progress, expected):
 )
 @pytest.mark.parametrize("beta", [0.0, 1.0, 3.0])
 def test_kl_weight_rises_linearly_to_beta(kl_warmup, progress, share, beta):
-    found = train.kl_weight(jnp.float32(progress), make_lane(kl_warmup=kl_warmup, beta=beta))
+    found = Elbo(beta=beta, kl_warmup=kl_warmup).weight(Time(jnp.float32(0), jnp.float32(progress)))
     np.testing.assert_allclose(found, beta * share, rtol=1e-6)
+
+
+@pytest.mark.parametrize("epoch", [0, 3])
+def test_progress_goes_on_within_an_epoch(epoch):
+    """3 steps an epoch, 8 epochs."""
+    lane = make_lane()
+    state, data = _INIT(lane)
+    time = train.batches(jnp.int32(epoch), state.key, data, lane).time
+    np.testing.assert_allclose(time.epoch, epoch + np.arange(3) / 3, rtol=1e-6)
+    np.testing.assert_allclose(time.progress, (epoch + np.arange(3) / 3) / 8, rtol=1e-6)
 
 
 def test_training_follows_the_kl_weight():
     """With a learning rate of 0 the metrics show the weight, epoch by epoch."""
-    lane = make_lane(encoder_learning_rate=0, decoder_learning_rate=0, beta=2.0, kl_warmup=0.5)
-    chunk = _single(ONE_STEP)[1]
-    state, data, _, _ = _run(lane, 0, ONE_STEP)
+    still = {"encoder_learning_rate": 0, "decoder_learning_rate": 0}
+    lane = make_lane(**ONE_STEP, **still, beta=2.0, kl_warmup=0.5)
+    state, data, _, _ = _run(lane, 0)
     weights = []
     for _ in range(4):
-        state, metrics = chunk(state, data, lane, 1)
+        state, metrics = _CHUNK(state, data, lane, 1)
         weights.append((metrics["loss"] - metrics["reconstruction"]) / metrics["kl"])
     # The loss is some tens of nats in float32, the KL some tenths.
     np.testing.assert_allclose(weights, [0, 1, 2, 2], atol=1e-3)
 
 
 def test_a_decay_to_nearly_nothing_stops_the_training_at_its_epoch():
-    lane = make_lane(decay_every=2, decay_factor=1e-12)
-    program = dataclasses.replace(PROGRAM, schedule="step")
-    after = [_run(lane, num, program)[2].params for num in (1, 2, 5)]
+    lane = make_lane(schedule="step", decay_every=2, decay_factor=1e-12)
+    after = [_run(lane, num)[2].params for num in (1, 2, 5)]
     assert not np.array_equal(*(p["encoder"]["mean"]["bias"] for p in after[:2]))
     assert_same(after[1], after[2])
 
@@ -177,14 +176,18 @@ def test_a_decay_to_nearly_nothing_stops_the_training_at_its_epoch():
 )
 def test_an_epoch_uses_every_point_once(num_points, batch_size, shuffle):
     """At a learning rate of 0 the epoch's KL, which has no noise, is the mean over the points."""
-    program = dataclasses.replace(
-        PROGRAM, num_points=num_points, batch_size=batch_size, shuffle=shuffle
+    lane = make_lane(
+        num_points=num_points,
+        batch_size=batch_size,
+        shuffle=shuffle,
+        encoder_learning_rate=0,
+        decoder_learning_rate=0,
+        beta=3.0,
     )
-    lane = make_lane(encoder_learning_rate=0, decoder_learning_rate=0, beta=3.0)
-    start, data, state, metrics = _run(lane, 2, program)
+    start, data, state, metrics = _run(lane, 2)
     assert_same(start.params, state.params)
-    mean, logvar = jax.vmap(VAE.encode, in_axes=(None, 0))(start.params, data.x)
-    kl = np.asarray(jax.vmap(gaussian.kl_to_standard)(mean, logvar), np.float64)
+    heads = VAE.encode(start.params, data.x.T)
+    kl = np.asarray(gaussian.kl_to_standard(heads["mean"], heads["logvar"]), np.float64)
     assert kl.std() > 0.01  # so a lost point would show
     np.testing.assert_allclose(metrics["kl"], kl.mean(), rtol=1e-5)
     np.testing.assert_allclose(
@@ -194,23 +197,21 @@ def test_an_epoch_uses_every_point_once(num_points, batch_size, shuffle):
 
 @pytest.mark.parametrize("epochs", [1, 2, 5])
 def test_inputs_are_the_same_however_many_epochs_are_drawn_at_once(monkeypatch, epochs):
-    lane, (init, _) = make_lane(), _single(PROGRAM)
-    _, _, expected, metrics = _run(lane, 7, PROGRAM)  # all at once
-    monkeypatch.setattr(train, "_DRAWN_AT_ONCE", epochs * PROGRAM.num_points * PROGRAM.num_samples)
-    state, found = jax.jit(functools.partial(train.train_chunk, program=PROGRAM))(
-        *init(lane), lane, 7
-    )
+    lane = make_lane()
+    _, _, expected, metrics = _run(lane, 7)  # all at once
+    monkeypatch.setattr(train, "_DRAWN_AT_ONCE", epochs * 10)  # points of one sample each
+    again = jax.jit(lambda *args: train.train_chunk(*args))  # not the one compiled before
+    state, found = again(*_INIT(lane), lane, 7)
     close = functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6)  # another program
     jax.tree.map(close, (state.all_params, found), (expected.all_params, metrics))
 
 
 def test_noise_and_order_change_from_epoch_to_epoch():
     frozen = make_lane(encoder_learning_rate=0, decoder_learning_rate=0)
-    chunk = _single(PROGRAM)[1]
-    state, data, _, _ = _run(frozen, 0, PROGRAM)
+    state, data, _, _ = _run(frozen, 0)
     rows = []
     for _ in range(8):
-        state, metrics = chunk(state, data, frozen, 1)
+        state, metrics = _CHUNK(state, data, frozen, 1)
         rows.append(float(metrics["reconstruction"]))
     assert len(set(rows)) == 8
 
@@ -219,25 +220,23 @@ def _batch(x, eps, weight=None):
     """One step on these points, at full weight of the KL."""
     weight = np.ones(x.shape[1], "f") if weight is None else weight
     zero, one = np.float32(0), np.float32(1)
-    return train.Batch(x, eps, weight, share=one, epoch=zero, progress=zero, beta=one)
+    return train.Batch(x, eps, weight, share=one, time=Time(zero, zero), kl_weight=one)
 
 
-_GRAD = jax.jit(jax.grad(train.loss_fn, has_aux=True), static_argnums=4)
+_GRAD = jax.jit(jax.grad(train.loss_fn, has_aux=True))
 
 
 @pytest.mark.parametrize("kind", ["elbo", "iwae"])
 def test_a_padded_batch_has_the_gradient_of_its_points_alone(kind):
     """And its part in what the likelihood carries."""
-    likelihood = jax.tree.map(np.float32, CLOSED_FORM)
-    lane = dataclasses.replace(make_lane(), likelihood=likelihood)
-    own, carried = likelihood.init()
+    lane = make_lane(likelihood=CLOSED_FORM, objective=kind)
+    own, carried = lane.likelihood.init(2)
     params = VAE.init(jax.random.key(0)) | {"likelihood": own}
-    program = dataclasses.replace(PROGRAM, objective=kind)
     rng = np.random.default_rng(0)
     x, eps = rng.normal(size=(2, 4)).astype("f"), rng.normal(size=(1, 3, 4)).astype("f")
     whole = _batch(x, eps, np.array([1.0, 1, 0, 0], "f"))
-    padded, aux = _GRAD(params, carried, whole, lane, program)
-    alone, own = _GRAD(params, carried, _batch(x[:, :2], eps[..., :2]), lane, program)
+    padded, aux = _GRAD(params, carried, whole, lane)
+    alone, own = _GRAD(params, carried, _batch(x[:, :2], eps[..., :2]), lane)
     # the same sums in float32, gradients of some tens at this sigma
     close = functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-5)
     jax.tree.map(close, padded, alone)
@@ -247,14 +246,14 @@ def test_a_padded_batch_has_the_gradient_of_its_points_alone(kind):
 @pytest.mark.parametrize("kind", ["elbo", "iwae"])
 def test_a_decoder_with_its_own_loss_leaves_the_encoder_on_the_bound(kind):
     """beta_nll: nothing changes at an exponent of 0, at 1 the decoder's gradients alone do."""
-    program = dataclasses.replace(PROGRAM, vae=UNEVEN_VAE, objective=kind)
     rng = np.random.default_rng(1)
     x, eps = rng.normal(size=(2, 4)).astype("f"), rng.normal(size=(1, 3, 4)).astype("f")
-    params = UNEVEN_VAE.init(jax.random.key(0)) | {"likelihood": {}}
+    vae = make_lane(likelihood=heteroscedastic()).vae
+    params = vae.init(jax.random.key(0)) | {"likelihood": {}}
 
     def gradients(stabiliser, exponent):
-        lane = make_lane(likelihood=heteroscedastic(stabiliser, exponent))
-        return _GRAD(params, {}, _batch(x, eps), lane, program)[0]
+        lane = make_lane(likelihood=heteroscedastic(stabiliser, exponent), objective=kind)
+        return _GRAD(params, {}, _batch(x, eps), lane)[0]
 
     plain, same, weighed = (
         gradients(*pair) for pair in (("none", 0.0), ("beta_nll", 0.0), ("beta_nll", 1.0))
@@ -272,22 +271,22 @@ def test_closed_form_is_the_mean_residual_of_an_epoch_with_a_padded_batch():
     A wrong weight of the last batch, of 2 points and 2 of padding, would show.
     """
     lane = make_lane(likelihood=CLOSED_FORM, encoder_learning_rate=0, decoder_learning_rate=0)
-    start, data, state, _ = _run(lane, 1, PROGRAM)
+    start, data, state, _ = _run(lane, 1)
     expected = []
     for epoch in range(2):
-        batch = train.batches(jnp.int32(epoch), start.key, data, lane, PROGRAM)
+        batch = train.batches(jnp.int32(epoch), start.key, data, lane)
         keep = np.asarray(batch.weight).ravel() > 0
         x, eps = (np.moveaxis(np.asarray(v), 0, -2) for v in (batch.x, batch.eps[:, :, 0]))
         x, eps = (v.reshape(len(v), -1)[:, keep] for v in (x, eps))
-        mean, logvar = VAE.encode(start.params, x)
-        z = np.asarray(mean) + np.exp(0.5 * np.asarray(logvar)) * eps
+        heads = VAE.encode(start.params, x)
+        z = np.asarray(heads["mean"]) + np.exp(0.5 * np.asarray(heads["logvar"])) * eps
         decoded = VAE.decode(start.params, z)["mean"]
         expected.append(np.sqrt(np.mean((x - np.asarray(decoded)) ** 2)))
     assert float(state.carried["scale"]) == pytest.approx(expected[0], rel=1e-5)
     # The second epoch by a chunk of its own, from the state of the first, and in one chunk of two.
-    later, metrics = _single(PROGRAM)[1](state, data, lane, 1)
+    later, metrics = _CHUNK(state, data, lane, 1)
     assert float(later.carried["scale"]) == pytest.approx(expected[1], rel=1e-5)
-    together = _run(lane, 2, PROGRAM)[2]
+    together = _run(lane, 2)[2]
     assert_same((later.all_params, later.opt_state), (together.all_params, together.opt_state))
     # It was trained with the first epoch's sigma: that is what the bound knows.
     reconstruction = (expected[1] / expected[0]) ** 2 + np.log(2 * np.pi * expected[0] ** 2)
@@ -297,11 +296,13 @@ def test_closed_form_is_the_mean_residual_of_an_epoch_with_a_padded_batch():
 
 def test_weight_decay_pulls_the_decoder_towards_zero_at_its_learning_rate():
     """Beside Adam's step, which stays as it was; a decay of the variance's head is added to it."""
-    program = dataclasses.replace(ONE_STEP, vae=UNEVEN_VAE, num_samples=1)
-    likelihood = heteroscedastic("none", 0.0)
-    start, _, plain, _ = _run(make_lane(likelihood=likelihood), 1, program)
-    decays = {"decoder_weight_decay": 0.5, "variance_weight_decay": 2.0}
-    _, _, decayed, _ = _run(make_lane(likelihood=likelihood, **decays), 1, program)
+    shape = ONE_STEP | {"num_samples": 1}
+    plain, decayed = (
+        make_lane(likelihood=heteroscedastic(weight_decay=own), decoder_weight_decay=all_, **shape)
+        for own, all_ in ((0.0, 0.0), (2.0, 0.5))
+    )
+    start, _, plain, _ = _run(plain, 1)
+    _, _, decayed, _ = _run(decayed, 1)
     assert_same(plain.params["encoder"], decayed.params["encoder"])
     for layer, before in start.params["decoder"].items():
         rate = 0.01 * (2.5 if layer == "logvar" else 0.5)
@@ -313,15 +314,15 @@ def test_weight_decay_pulls_the_decoder_towards_zero_at_its_learning_rate():
 def test_the_first_step_is_the_learning_rate_against_the_gradient():
     """Adam's first step is lr g / (|g| + 1e-8): its size doesn't depend on the gradient's."""
     rates = {"encoder": 0.01, "decoder": 0.003}
-    lane = make_lane(**{f"{name}_learning_rate": rate for name, rate in rates.items()})
-    start, data, state, _ = _run(lane, 1, ONE_STEP)
+    lane = make_lane(**ONE_STEP, **{f"{name}_learning_rate": rates[name] for name in rates})
+    start, data, state, _ = _run(lane, 1)
 
     # The test's own estimate of the gradient, from other noise.
     @jax.jit
     @functools.partial(jax.vmap, in_axes=0)
     def gradients(eps):
         batch = _batch(data.x.T, eps)
-        return jax.grad(train.loss_fn, has_aux=True)(start.params, {}, batch, lane, ONE_STEP)[0]
+        return jax.grad(train.loss_fn, has_aux=True)(start.params, {}, batch, lane)[0]
 
     grads = gradients(jax.random.normal(jax.random.key(9), (1_000, 1, 1, 8)))
     certain = 0
@@ -345,7 +346,7 @@ def test_the_first_step_is_the_learning_rate_against_the_gradient():
 def test_a_learning_rate_of_zero_freezes_exactly_that_network():
     rates = [(0, 0), (0, 0.01), (0.01, 0), (0.01, 0.01)]
     lanes = [make_lane(encoder_learning_rate=a, decoder_learning_rate=b) for a, b in rates]
-    found = [_run(lane, 8, PROGRAM)[2].params for lane in lanes]
+    found = [_run(lane, 8)[2].params for lane in lanes]
     for place, name in enumerate(("encoder", "decoder")):
         for params, rate in zip(found, rates, strict=True):
             # Adam moves every single parameter, if it moves.
@@ -357,7 +358,7 @@ def test_a_learning_rate_of_zero_freezes_exactly_that_network():
 def test_lanes_that_differ_in_numbers_share_data_and_initialisation():
     """Paired comparisons: sigma and noise_sigma leave the seed's streams alone."""
     numbers = [{"sigma": 0.5}, {"sigma": 0.1}, {"noise_sigma": 0.8}, {"seed": 1}]
-    starts = [_single(PROGRAM)[0](make_lane(**own)) for own in numbers]
+    starts = [_INIT(make_lane(**own)) for own in numbers]
     params = [state.params for state, _ in starts]
     t, x = [data.t for _, data in starts], [data.x for _, data in starts]
     assert_same((t[0], x[0], params[0]), (t[1], x[1], params[1]))
@@ -373,9 +374,9 @@ def test_training_improves_the_bound():
     """All parts together: sign, rates, data. In 300 steps of 0.01 the loss falls by a quarter."""
     for seed in range(4):
         lane = make_lane(seed=seed)
-        _, data, state, early = _run(lane, 5, PROGRAM)
-        state, _ = _single(PROGRAM)[1](state, data, lane, 90)
-        _, late = _single(PROGRAM)[1](state, data, lane, 5)
+        _, data, state, early = _run(lane, 5)
+        state, _ = _CHUNK(state, data, lane, 90)
+        _, late = _CHUNK(state, data, lane, 5)
         assert late["loss"] < 0.75 * early["loss"]
 
 
@@ -387,39 +388,36 @@ def test_the_first_failure_is_found_at_its_step_and_by_its_name(term):
     """Each poison is known to break one term of the first epoch, in this step, before others."""
     step, numbers = POISONS[term]
     lane = make_lane(**numbers)
-    start, data, state, _ = _run(lane, 1, PROGRAM)
+    start, data, state, _ = _run(lane, 1)
     assert_same(state, start)  # what is not finite is not kept
-    found = _FIRST_FAILURE(state, data, lane, PROGRAM)
+    found = _FIRST_FAILURE(state, data, lane)
     assert (int(found[0]), train.TERMS[int(found[1])]) == (step, term)
 
 
 def test_a_failure_in_a_later_epoch_counts_its_steps_from_the_start():
     """After 5 epochs of 3 steps the learning rate is 1e28: the next but one step overflows."""
-    program = dataclasses.replace(PROGRAM, schedule="step")
-    lane = make_lane(decay_every=5, decay_factor=1e30)
-    _, data, state, metrics = _run(lane, 5, program)
+    lane = make_lane(schedule="step", decay_every=5, decay_factor=1e30)
+    _, data, state, metrics = _run(lane, 5)
     assert int(state.epoch) == 5 and np.isfinite(metrics["loss"])
-    found = _FIRST_FAILURE(state, data, lane, program)
+    found = _FIRST_FAILURE(state, data, lane)
     assert (int(found[0]), train.TERMS[int(found[1])]) == (17, "reconstruction")
 
 
 def test_a_chunk_that_breaks_leaves_the_state_as_it_was_again_and_again():
-    program = dataclasses.replace(PROGRAM, schedule="step")
-    lane = make_lane(decay_every=5, decay_factor=1e30)
-    chunk = _single(program)[1]
-    _, data, three, _ = _run(lane, 3, program)
+    lane = make_lane(schedule="step", decay_every=5, decay_factor=1e30)
+    _, data, three, _ = _run(lane, 3)
     for _ in range(2):
-        state, metrics = chunk(three, data, lane, 3)
+        state, metrics = _CHUNK(three, data, lane, 3)
         assert_same(state, three)
         assert not np.isfinite(metrics["loss"])
-    state, metrics = chunk(three, data, lane, 2)  # as far as it can go
+    state, metrics = _CHUNK(three, data, lane, 2)  # as far as it can go
     assert int(state.epoch) == 5 and np.isfinite(metrics["loss"])
 
 
 def test_an_adam_that_overflows_in_silence_is_not_kept():
     """The squares of the gradients are inf, all that is shown is finite: params would stand."""
     _, numbers = POISONS["gradient"]
-    start, _, state, metrics = _run(make_lane(**numbers), 2, PROGRAM)
+    start, _, state, metrics = _run(make_lane(**numbers), 2)
     assert all(np.isfinite(value) for value in metrics.values())
     assert int(state.epoch) == 0
     assert_same(state.opt_state, start.opt_state)

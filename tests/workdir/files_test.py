@@ -1,8 +1,6 @@
-"""Files: whole or not at all, names of parameters, tables, and what a run ran on."""
+"""Files: whole or not at all, names of parameters, tables."""
 
 import csv
-import datetime
-import json
 import os
 
 import numpy as np
@@ -153,76 +151,4 @@ def test_an_empty_cell_is_nan_among_booleans(tmp_path):
 
 def test_an_empty_cell_is_nan_in_a_column_of_numbers(tmp_path):
     files.write_csv(tmp_path / "a.csv", [{"lane": 0}, {"lane": 1, "nll": 1.5}, {"lane": 2}])
-    np.testing.assert_array_equal(
-        files.read_csv(tmp_path / "a.csv")["nll"], [np.nan, 1.5, np.nan]
-    )
-
-
-def test_the_environment_holds_what_a_repetition_needs(tmp_path, monkeypatch):
-    monkeypatch.setattr("sys.argv", ["main.py", "--config.seed=3"])
-    environment.write(tmp_path / "environment.json")
-    found = json.loads((tmp_path / "environment.json").read_text())
-    assert found["command"] == ["main.py", "--config.seed=3"]
-    assert found["versions"]["numpy"] == np.__version__
-    time = datetime.datetime.fromisoformat(found["time"])
-    assert abs((datetime.datetime.now(datetime.UTC) - time).total_seconds()) < 60
-
-
-def test_the_environment_of_a_run_that_goes_on_is_added_and_compared(tmp_path, monkeypatch):
-    path = tmp_path / "environment.json"
-    commit = ["abc"]
-    monkeypatch.setattr(results, "_git_commit", lambda: commit[0])
-    assert environment.write(path) == []
-    first = json.loads(path.read_text())
-    assert "resumed" not in first
-    assert environment.write(path) == []  # nothing changed
-    commit[0] = "abc-dirty"
-    version = results.importlib.metadata.version
-    monkeypatch.setattr(
-        results.importlib.metadata,
-        "version",
-        lambda name: "0.0.1" if name == "optax" else version(name),
-    )
-    assert environment.write(path) == ["optax", "the code"]
-    found = json.loads(path.read_text())
-    resumed = found.pop("resumed")
-    assert found == first
-    assert [one["git_commit"] for one in resumed] == ["abc", "abc-dirty"]
-    assert resumed[1]["versions"]["optax"] == "0.0.1"
-
-
-def test_an_environment_that_is_damaged_is_written_again(tmp_path):
-    (tmp_path / "environment.json").write_text("{")
-    assert environment.write(tmp_path / "environment.json") == []
-    assert "versions" in json.loads((tmp_path / "environment.json").read_text())
-
-
-@pytest.mark.parametrize(("described", "wanted"), [("abc-dirty\n", "abc-dirty"), (None, None)])
-def test_the_commit_is_what_git_says_if_there_is_git(monkeypatch, described, wanted):
-    def git(command, **kwargs):
-        if described is None:
-            raise FileNotFoundError("git")
-        return results.subprocess.CompletedProcess(command, 0, stdout=described)
-
-    monkeypatch.setattr(results.subprocess, "run", git)
-    assert results._git_commit() == wanted
-
-
-def test_tensorboard_files_are_written_anew(tmp_path):
-    """A run that goes on writes all of its curves again."""
-    pytest.importorskip("tensorboardX")
-    for _ in range(2):
-        tensorboard.write(tmp_path, np.asarray([10]), {"loss": np.ones((1, 1))}, [0])
-    assert len(list((tmp_path / "lane_0000").iterdir())) == 1
-
-
-def test_tensorboard_gets_the_first_lanes_and_no_nan(tmp_path):
-    pytest.importorskip("tensorboardX")
-    loss = np.ones((10, 3))
-    loss[1, 1:] = np.nan
-    lanes = list(range(5, 15))
-    tensorboard.write(tmp_path, np.asarray([10, 20, 30]), {"loss": loss}, lanes)
-    wanted = [f"lane_{lane:04d}" for lane in range(5, 5 + results.TENSORBOARD_LANES)]
-    assert sorted(path.name for path in tmp_path.iterdir()) == wanted
-    counts = [next((tmp_path / name).iterdir()).read_bytes().count(b"loss") for name in wanted]
-    assert counts == [3, 1, *[3] * (len(wanted) - 2)]
+    np.testing.assert_array_equal(files.read_csv(tmp_path / "a.csv")["nll"], [np.nan, 1.5, np.nan])

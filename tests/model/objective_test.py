@@ -8,11 +8,15 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from spiral_vae.model import networks, objectives
+from spiral_vae.maths.ramp import Time
+from spiral_vae.model import networks, objective
 from spiral_vae.model.likelihood import Fixed
+from spiral_vae.model.objective import Elbo, Iwae
+from spiral_vae.model.posterior import Gaussian
 
 SIGMA = 0.5
 X = np.array([0.9, -0.4])
+kinds = pytest.mark.parametrize("kind", [Elbo(), Iwae()], ids=["elbo", "iwae"])
 
 
 class Linear:
@@ -20,7 +24,7 @@ class Linear:
 
     def encode(self, params, x):
         encoder = params["encoder"]
-        return encoder["V"] @ x + encoder["c"], encoder["logvar"]
+        return {"mean": encoder["V"] @ x + encoder["c"], "logvar": encoder["logvar"]}
 
     def decode(self, params, z):
         b = params["decoder"]["b"]
@@ -28,9 +32,12 @@ class Linear:
 
 
 def _vae():
+    hidden = networks.Hidden(hidden_dim=3, hidden_layers=1)
     return networks.VAE(
-        networks.Encoder(hidden_dim=3, hidden_layers=1),
-        networks.Decoder(hidden_dim=3, hidden_layers=1),
+        data_dim=2,
+        latent_dim=1,
+        encoder=networks.Network(hidden=hidden, heads=(("mean", 1), ("logvar", 1))),
+        decoder=networks.Network(hidden=hidden, heads=(("mean", 2),)),
     )
 
 
@@ -48,7 +55,7 @@ def _params(latent_dim):
 
 def _exact(params, x):
     """Reconstruction and KL: E||x - W z - b||^2 = ||x - W m - b||^2 + sum_l s_l^2 ||W_l||^2."""
-    mean, logvar = Linear().encode(params, x)
+    mean, logvar = Gaussian().moments(Linear().encode(params, x))
     var = jnp.exp(logvar)
     residual = jnp.sum((x - Linear().decode(params, mean)["mean"]) ** 2)
     residual += jnp.sum(var * params["decoder"]["W"] ** 2)
@@ -72,13 +79,13 @@ def _posterior(params):
 def _draw(params, eps, vae=None):
     """The samples for X and the log-likelihood of each."""
     x = jnp.asarray(X, eps.dtype)
-    draws = objectives.draw(params, x, eps, vae or Linear())
+    draws = objective.draw(params, x, eps, vae or Linear(), Gaussian())
     log_prob = jax.vmap(Fixed(sigma=SIGMA).log_prob, in_axes=(None, None, -1))({}, x, draws.heads)
     return draws, log_prob
 
 
 def _elbo(params, eps):
-    return objectives.terms(*_draw(params, eps), 1.0, "elbo")
+    return Elbo().terms(*_draw(params, eps), 1.0)
 
 
 def _corners(latent_dim):
@@ -151,7 +158,7 @@ def test_samples_are_averaged():
     assert all(together.kl == single.kl for single in singles)
 
 
-@pytest.mark.parametrize("kind", objectives.KINDS)
+@kinds
 def test_many_points_along_the_last_axis_are_as_many_single_ones(kind):
     vae = _vae()
     params = vae.init(jax.random.key(0))
@@ -159,10 +166,10 @@ def test_many_points_along_the_last_axis_are_as_many_single_ones(kind):
     x, eps = rng.normal(size=(2, 5)).astype("f"), rng.normal(size=(1, 3, 5)).astype("f")
 
     def found(x, eps):
-        draws = objectives.draw(params, x, eps, vae)
+        draws = objective.draw(params, x, eps, vae, Gaussian())
         log_prob = -jnp.sum((x[:, None] - draws.heads["mean"]) ** 2, axis=0)
-        terms = objectives.terms(draws, log_prob, 0.7, kind)
-        return draws, terms, objectives.weights(draws, log_prob, 0.7, kind)
+        terms = kind.terms(draws, log_prob, 0.7)
+        return draws, terms, kind.shares(draws, log_prob, 0.7)
 
     singles = [found(x[:, i], eps[..., i]) for i in range(5)]
     stacked = jax.tree.map(lambda *leaves: np.stack(leaves, axis=-1), *singles)
@@ -172,23 +179,37 @@ def test_many_points_along_the_last_axis_are_as_many_single_ones(kind):
 
 @pytest.mark.parametrize("beta", [0.0, 0.5, 1.0, 4.0])
 def test_loss_weights_the_kl_and_the_elbo_does_not(beta):
-    draws = objectives.Draws(z=None, heads=None, log_ratio=None, kl=jnp.array([0.25, 1.0]))
-    terms = objectives.terms(draws, jnp.array([[-2.0, -3.0]]), beta, "elbo")
+    draws = objective.Draws(z=None, heads=None, log_ratio=None, kl=jnp.array([0.25, 1.0]))
+    terms = Elbo().terms(draws, jnp.array([[-2.0, -3.0]]), beta)
     np.testing.assert_array_equal(terms.loss, [2 + 0.25 * beta, 3 + beta])
     np.testing.assert_array_equal(terms.elbo, [-2.25, -4])
 
 
-def test_gradients_of_the_real_networks_reach_every_parameter():
+@pytest.mark.parametrize("kind", [Elbo, Iwae])
+def test_weight_rises_to_beta_over_the_warmup(kind):
+    progress = jnp.array([0.0, 0.1, 0.2, 0.4, 0.9])
+    time = Time(epoch=100 * progress, progress=progress)
+    found = kind(beta=3.0, kl_warmup=0.4).weight(time)
+    np.testing.assert_allclose(found, [0, 0.75, 1.5, 3, 3], rtol=1e-6)
+    np.testing.assert_array_equal(kind(beta=3.0).weight(time), np.full(5, 3))
+
+
+def test_beta_and_warmup_are_leaves_and_the_number_of_samples_is_not():
+    """So a sweep can vary the former within one program."""
+    assert sorted(jax.tree.leaves(Iwae(beta=0.5, kl_warmup=0.2, num_samples=7))) == [0.2, 0.5]
+
+
+@kinds
+def test_gradients_of_the_real_networks_reach_every_parameter(kind):
     vae = _vae()
     params = vae.init(jax.random.key(0))
     eps = jnp.array([[0.7, -1.1]])
 
-    def loss(params, kind):
-        return objectives.terms(*_draw(params, eps, vae), 1.0, kind).loss
+    def loss(params):
+        return kind.terms(*_draw(params, eps, vae), 1.0).loss
 
-    for kind in objectives.KINDS:
-        for grad in jax.tree.leaves(jax.grad(loss)(params, kind)):
-            assert np.all(grad != 0)
+    for grad in jax.tree.leaves(jax.grad(loss)(params)):
+        assert np.all(grad != 0)
 
 
 # The importance-weighted bound
@@ -200,8 +221,8 @@ def test_iwae_is_the_log_of_the_mean_weight(beta):
         params = _params(2)
         eps = np.random.default_rng(2).normal(size=(2, 7))
         draws, log_prob = _draw(params, jnp.asarray(eps))
-        found = objectives.terms(draws, log_prob, beta, "iwae")
-        mean, logvar = Linear().encode(params, X)
+        found = Iwae().terms(draws, log_prob, beta)
+        mean, logvar = Gaussian().moments(Linear().encode(params, X))
         z = mean + np.exp(0.5 * logvar) * eps.T
         log_q = stats.norm(mean, np.exp(0.5 * logvar)).logpdf(z).sum(axis=1)
         log_ratio = stats.norm.logpdf(z).sum(axis=1) - log_q
@@ -221,15 +242,15 @@ def test_iwae_under_the_posterior_is_the_evidence_for_any_noise():
         params, evidence = _posterior(_params(1))
         for num in (1, 5):
             eps = jax.random.normal(jax.random.key(num), (1, num))
-            found = objectives.terms(*_draw(params, eps), 1.0, "iwae")
+            found = Iwae().terms(*_draw(params, eps), 1.0)
             assert float(found.loss) == pytest.approx(-evidence, rel=1e-12)
 
 
-@pytest.mark.parametrize("kind", objectives.KINDS)
-def test_weights_are_the_gradient_of_the_loss_by_the_log_likelihoods(kind):
+@kinds
+def test_shares_are_the_gradient_of_the_loss_by_the_log_likelihoods(kind):
     draws, log_prob = _draw(_params(1), jax.random.normal(jax.random.key(3), (1, 6)))
-    found = objectives.weights(draws, log_prob, 0.7, kind)
-    grad = jax.grad(lambda value: objectives.terms(draws, value, 0.7, kind).loss)(log_prob)
+    found = kind.shares(draws, log_prob, 0.7)
+    grad = jax.grad(lambda value: kind.terms(draws, value, 0.7).loss)(log_prob)
     np.testing.assert_allclose(found, -grad, rtol=1e-5, atol=1e-7)
     assert float(jnp.sum(found)) == pytest.approx(1, rel=1e-6)
-    assert (np.ptp(found) > 0.1) == (kind == "iwae")
+    assert (np.ptp(found) > 0.1) == isinstance(kind, Iwae)

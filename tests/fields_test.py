@@ -1,0 +1,392 @@
+"""Each field is declared once, nothing is set in vain, and a wrong class is told to its author."""
+
+import abc
+import dataclasses
+import re
+from typing import ClassVar
+
+import jax
+import numpy as np
+import pytest
+
+from spiral_vae import fields
+from spiral_vae.config import lanes
+from spiral_vae.config.axes import expand
+from spiral_vae.config.settings import ROOTS
+from spiral_vae.config.values import ConfigError, flatten
+from spiral_vae.configs import base
+from spiral_vae.fields import POSITIVE, FieldError, field, kind
+from spiral_vae.model.likelihood import Fixed, Likelihood
+from spiral_vae.training.optimizer import Constant, Cosine, Schedule
+from spiral_vae.training.train import Lane
+from tests.config.made import forgetting, make
+
+DECLARED = fields.declared(*ROOTS)
+DEFAULTS = flatten(base.get_config())
+
+# Each kind that a config can name, and what else its config needs.
+KINDS = {
+    **{f"likelihood {name}": {"likelihood.kind": name} for name in fields.kinds("likelihood")},
+    **{f"objective {name}": {"objective.kind": name} for name in fields.kinds("objective")},
+    **{f"schedule {name}": {"optimizer.schedule": name} for name in fields.kinds("schedule")},
+    **{
+        f"estimator {name}": {"likelihood.kind": "full_covariance", "likelihood.estimator": name}
+        for name in fields.kinds("estimator")
+    },
+    **{
+        f"stabiliser {name}": {
+            "likelihood.kind": "heteroscedastic",
+            "likelihood.stabiliser": name,
+        }
+        for name in fields.kinds("stabiliser")
+    },
+    **{
+        f"covariance stabiliser {name}": {
+            "likelihood.kind": "per_dimension",
+            "likelihood.stabiliser": name,
+        }
+        for name in fields.kinds("covariance_stabiliser")
+    },
+}
+# The kinds whose fields these are, as the sentences have to name them.
+OWNERS = {
+    "likelihood.estimator": "likelihood.kind 'closed_form' or 'per_dimension' or 'full_covariance'",
+    "likelihood.averaging": "likelihood.estimator 'moving_average' or likelihood.stabiliser "
+    "'warmup'",
+    "likelihood.learning_rate": "likelihood.kind 'learned' or likelihood.estimator 'learned'",
+    "likelihood.stabiliser": "likelihood.kind 'per_dimension' or 'full_covariance' or "
+    "'heteroscedastic'",
+    "likelihood.warmup": "likelihood.stabiliser 'warmup'",
+    "likelihood.beta_nll": "likelihood.stabiliser 'beta_nll'",
+    "likelihood.floor": "likelihood.kind 'heteroscedastic'",
+    "likelihood.weight_decay": "likelihood.kind 'heteroscedastic'",
+    "likelihood.kappa": "likelihood.kind 'geco'",
+    "likelihood.geco_rate": "likelihood.kind 'geco'",
+    "likelihood.geco_averaging": "likelihood.kind 'geco'",
+    "optimizer.decay_every": "optimizer.schedule 'step'",
+    "optimizer.decay_factor": "optimizer.schedule 'step'",
+    "optimizer.warmup": "optimizer.schedule 'cosine'",
+}
+
+
+@pytest.fixture(autouse=True)
+def _forgetting():
+    with forgetting():
+        yield
+
+
+# declarations
+
+
+def test_base_holds_the_declared_fields_at_their_defaults_and_no_other():
+    assert DEFAULTS == {path: own.fields[0].default for path, own in DECLARED.items()}
+    for path, own in DECLARED.items():
+        default = DEFAULTS[path]
+        assert type(default) is own.fields[0].rule.type or default is None, path
+
+
+def test_every_field_is_declared_once():
+    """But names of kinds, which may be more for one whole than for another."""
+    for path, own in DECLARED.items():
+        assert len(own.fields) == 1 or all(one.rule.options for one in own.fields), path
+        assert len({one.default for one in own.fields}) == 1, path
+        assert all(one.rule.accepts(one.default) for one in own.fields), path
+        assert all(one.meaning for one in own.fields), path
+
+
+def test_every_kind_is_in_the_tables():
+    used = [fields.used(DEFAULTS | own, *ROOTS) for own in KINDS.values()]
+    assert {path for found in used for path in found.fields} == DECLARED.keys()
+    for family in fields._FAMILIES:
+        for cls in fields.kinds(family).values():
+            assert any(cls in found.classes for found in used), cls
+
+
+# nothing is set in vain
+
+
+def _off(path, values):
+    """Another value than the default, that breaks no rule beside these values."""
+    default = DEFAULTS[path]
+    tried = [True, False, 50, 2, 3, 0.5, 0.25, 0.125, ("objective.beta=1,2",)]
+    tried += [option for own in DECLARED[path].fields for option in own.rule.options]
+    for value in tried:
+        typed = type(value) is DECLARED[path].fields[0].rule.type
+        if typed and value != default and not fields.problems(values | {path: value}, *ROOTS):
+            return value
+    return None
+
+
+@pytest.mark.parametrize("path", DECLARED)
+def test_a_field_off_its_default_is_refused_where_nothing_uses_it(path):
+    """What is used is judged by the lane that comes of it, not by the declarations."""
+    refused = accepted = 0
+    for own in KINDS.values():
+        values = DEFAULTS | own
+        if path in own or (value := _off(path, values)) is None:
+            continue
+        config = make(**own, **{path: value})
+        if path in fields.used(values | {path: value}, *ROOTS).fields:
+            expand(config, ())
+            accepted += 1
+            assert _is_setting(path) or _differ(values, values | {path: value}), (path, own)
+            continue
+        assert not _differ(values, values | {path: value}), (path, own)
+        with pytest.raises(ConfigError) as error:
+            expand(config, ())
+        wanted = (
+            f"{path}: found {value!r}, but nothing here uses it; it belongs to {OWNERS[path]} "
+            f"and has the default {DEFAULTS[path]!r}"
+        )
+        assert str(error.value) == wanted
+        refused += 1
+    assert bool(refused) == (path in OWNERS)
+    # A family of one kind, and names of kinds that are all in the table, have no other value.
+    assert accepted or path in ("data.kind", "posterior.kind")
+
+
+def _is_setting(path):
+    return path in fields.declared(ROOTS[0])
+
+
+def _differ(one, two):
+    """Whether two configs make different lanes."""
+    one, two = lanes.lane_of(one, 0), lanes.lane_of(two, 0)
+    if jax.tree.structure(one) != jax.tree.structure(two):
+        return True
+    pairs = zip(jax.tree.leaves(one), jax.tree.leaves(two), strict=True)
+    return any(not np.array_equal(a, b) for a, b in pairs)
+
+
+@pytest.mark.parametrize("path", DECLARED)
+def test_a_field_is_not_swept_where_nothing_uses_it(path):
+    if DECLARED[path].fields[0].not_swept:
+        pytest.skip("is never swept")
+    refused = 0
+    for own in KINDS.values():
+        values = DEFAULTS | own
+        if path in own or (value := _off(path, values)) is None:
+            continue
+        axis = f"{path}={value}"
+        if path in fields.used(values, *ROOTS).fields:
+            assert len(expand(make(**own), [axis])[1]) == 1
+            continue
+        with pytest.raises(ConfigError) as error:
+            expand(make(**own), [axis])
+        wanted = f"{path}: is swept, but nothing here uses it; it belongs to {OWNERS[path]}"
+        assert str(error.value) == f"lane {path}={value}: {wanted}"
+        refused += 1
+    assert bool(refused) == (path in OWNERS)
+
+
+def test_a_field_is_accepted_if_one_lane_of_a_sweep_uses_it():
+    config = make(**{"likelihood.kappa": 0.3})
+    expand(config, ["likelihood.kind=fixed,geco"])
+    expand(config, ["likelihood.kind=geco,fixed", "objective.beta=1,2"])
+    with pytest.raises(ConfigError, match="^likelihood.kappa: found 0.3, but nothing here uses it"):
+        expand(config, ["likelihood.kind=fixed,learned"])
+
+
+def test_all_fields_set_in_vain_are_listed():
+    config = make(**{"likelihood.kappa": 0.3, "optimizer.warmup": 0.1, "likelihood.floor": 0.1})
+    for sweep in ([], ["likelihood.sigma=1,2"], ["likelihood.kind=closed_form,learned"]):
+        with pytest.raises(ConfigError) as error:
+            expand(config, sweep)
+        found = [line.split(":")[0] for line in str(error.value).splitlines()]
+        assert sorted(found) == ["likelihood.floor", "likelihood.kappa", "optimizer.warmup"]
+
+
+def test_an_axis_that_some_lanes_do_not_use_is_refused():
+    """They would be the same lane under several names."""
+    with pytest.raises(ConfigError, match="^lane likelihood.kind=fixed, likelihood.kappa=1.0: lik"):
+        expand(base.get_config(), ["likelihood.kind=geco,fixed", "likelihood.kappa=1,2"])
+
+
+def test_an_unknown_kind_is_told_with_those_that_there_are():
+    for path, own in DECLARED.items():
+        if any(one.rule.options for one in own.fields):
+            (line,) = fields.problems(DEFAULTS | {path: "nope"}, *ROOTS)
+            options = " or ".join(map(repr, own.fields[0].rule.options))
+            assert line == f"{path}: found 'nope', must be {options}"
+
+
+# registering
+
+
+def _dataclass(**keywords):
+    return dataclasses.dataclass(**{"frozen": True, "kw_only": True} | keywords)
+
+
+def _refused(family, name, cls):
+    with pytest.raises(FieldError) as error:
+        kind(family, name)(cls)
+    assert (
+        name not in fields._FAMILIES.get(family, fields._FAMILIES["data"]).kinds or name == "geco"
+    )
+    return str(error.value)
+
+
+def test_a_family_that_is_not_there():
+    @_dataclass()
+    class Mine(Fixed):
+        pass
+
+    found = _refused("likelihod", "mine", Mine)
+    assert found.startswith("likelihod 'mine' (Mine): no such family; there are ")
+    assert all(name in found for name in fields._FAMILIES)
+
+
+def test_a_name_that_is_taken():
+    before = fields.kinds("likelihood")["geco"]
+
+    @_dataclass()
+    class Mine(Fixed):
+        pass
+
+    found = _refused("likelihood", "geco", Mine)
+    owner = f"{before.__module__}.{before.__name__}"
+    assert found == f"likelihood 'geco' (Mine): the name belongs to {owner}"
+    assert fields.kinds("likelihood")["geco"] is before
+
+
+def test_a_class_that_is_no_dataclass_of_the_contract():
+    class Plain(Fixed):  # its base is one
+        pass
+
+    @_dataclass()
+    class Stranger:
+        pass
+
+    for cls in (Plain, Stranger):
+        wanted = f"likelihood 'mine' ({cls.__name__}): must be a dataclass derived from Likelihood"
+        assert _refused("likelihood", "mine", cls) == wanted
+
+
+def test_a_dataclass_that_is_not_frozen():
+    class Bare(abc.ABC):
+        pass
+
+    fields.contract("test", "bare", "a family of this test")(Bare)
+    try:
+
+        @_dataclass(frozen=False)
+        class Mine(Bare):
+            pass
+
+        wanted = "test 'mine' (Mine): must be @dataclass(frozen=True, kw_only=True)"
+        assert _refused("test", "mine", Mine) == wanted
+    finally:
+        del fields._FAMILIES["test"]
+
+
+def test_methods_that_are_missing():
+    @_dataclass()
+    class Mine(Likelihood):
+        pass
+
+    wanted = "likelihood 'mine' (Mine): lacks observation()"
+    assert _refused("likelihood", "mine", Mine) == wanted
+
+
+def test_a_kind_can_be_named_swept_and_built():
+    @kind("likelihood", "mine")
+    @_dataclass()
+    class Mine(Fixed):
+        own: float = field(1.5, POSITIVE, "of this test")
+        shape: int = field(2, fields.integer(1), "of this test", static=True)
+
+    config = make(**{"likelihood.kind": "mine", "likelihood.own": 2.0, "likelihood.shape": 2})
+    _, rows = expand(config, ["likelihood.own=1,2", "likelihood.shape=1,2"])
+    groups = lanes.groups(config, rows)
+    assert [group.lanes.likelihood.shape for group in groups] == [1, 2]
+    for group in groups:
+        assert type(group.lanes.likelihood) is Mine
+        np.testing.assert_array_equal(group.lanes.likelihood.own, [1.0, 2.0])
+    with pytest.raises(ConfigError) as error:
+        expand(make(**{"likelihood.own": 2.0, "likelihood.shape": 2}), ())
+    wanted = "nothing here uses it; it belongs to likelihood.kind 'mine' and has the default 1.5"
+    assert str(error.value) == f"likelihood.own: found 2.0, but {wanted}"
+
+
+def test_a_field_that_two_kinds_declare_each_for_itself_belongs_to_both():
+    for name, rule in (("one", POSITIVE), ("two", fields.NONZERO)):
+
+        @kind("likelihood", name)
+        @_dataclass()
+        class Mine(Fixed):
+            own: float = field(1.5, rule, "of this test")
+
+    values = DEFAULTS | {"likelihood.own": -1.0}
+    assert (
+        fields.belongs("likelihood.own", *ROOTS) == "it belongs to likelihood.kind 'one' or 'two'"
+    )
+    assert not fields.problems(values | {"likelihood.kind": "two"}, *ROOTS)
+    (line,) = fields.problems(values | {"likelihood.kind": "one"}, *ROOTS)
+    assert line == "likelihood.own: found -1.0, must be a finite number > 0"
+
+
+def test_building_gives_the_values_to_their_parts():
+    own = {"likelihood.kind": "full_covariance", "likelihood.estimator": "moving_average"}
+    values = DEFAULTS | own | {"likelihood.averaging": 0.25, "model.decoder.hidden_dim": 7}
+    lane = fields.build(Lane, values, seed=3)
+    assert lane.seed == 3
+    assert lane.likelihood.estimator.averaging == 0.25
+    assert (lane.model.encoder.hidden_dim, lane.model.decoder.hidden_dim) == (32, 7)
+
+
+# what depends on the number of epochs
+
+
+@pytest.mark.parametrize(
+    ("own", "wanted"),
+    [
+        ({}, False),
+        ({"optimizer.schedule": "step"}, False),
+        ({"optimizer.schedule": "cosine"}, True),
+        ({"objective.kl_warmup": 0.1}, True),
+        ({"objective.kind": "iwae", "objective.kl_warmup": 0.1}, True),
+        ({"likelihood.stabiliser": "warmup"}, False),  # no part of a fixed sigma
+        ({"likelihood.kind": "per_dimension", "likelihood.stabiliser": "warmup"}, True),
+        ({"likelihood.kind": "full_covariance", "likelihood.stabiliser": "warmup"}, True),
+        ({"likelihood.kind": "heteroscedastic", "likelihood.stabiliser": "warmup"}, True),
+        ({"likelihood.kind": "heteroscedastic", "likelihood.stabiliser": "faithful"}, False),
+        ({"likelihood.kind": "geco"}, False),
+    ],
+)
+def test_depends_on_length(own, wanted):
+    assert fields.depends_on_length(DEFAULTS | own, *ROOTS) == wanted
+
+
+@pytest.mark.parametrize(
+    ("parent", "said", "wanted"),
+    [
+        (Constant, None, True),  # a user's class may do anything
+        (Constant, False, False),
+        (Constant, True, True),
+        (Cosine, False, False),
+    ],
+)
+def test_a_user_s_class_depends_on_length_unless_it_says_otherwise(parent, said, wanted):
+    class Said(parent):
+        if said is not None:
+            of_length: ClassVar[bool] = said
+
+    kind("schedule", "mine")(_dataclass()(Said))
+    values = DEFAULTS | {"optimizer.schedule": "mine"}
+    assert fields.depends_on_length(values, *ROOTS) == wanted
+    assert issubclass(Said, Schedule)
+
+
+def test_sources():
+    assert fields.source(Fixed) is None and not fields.is_own(Fixed)
+
+    class Mine(Fixed):
+        pass
+
+    assert fields.source(Mine).name == "fields_test.py" and fields.is_own(Mine)
+
+
+def test_sentences_are_of_one_line():
+    for path, own in DECLARED.items():
+        for one in own.fields:
+            assert re.fullmatch(r"[^\n]+", f"{path}: {one.rule.allowed}; {one.meaning}")
