@@ -5,14 +5,13 @@ python -m spiral_vae.main --config=examples/laplace.py
 
 import dataclasses
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
-from spiral_vae import Likelihood, Noise, Observation, base_config, kind
+from spiral_vae import Likelihood, Noise, Observation, base_config, kind, pytree
 
 
-@jax.tree_util.register_dataclass
+@pytree
 @dataclasses.dataclass(frozen=True)
 class Laplace(Noise):
     def log_prob(self, y):

@@ -27,6 +27,7 @@ from spiral_vae.fields import (
     number,
     one_of,
     optional,
+    pytree,
 )
 from spiral_vae.maths.arrays import Number
 from spiral_vae.maths.noise import Noise, Normal, StudentT
@@ -78,6 +79,7 @@ __all__ = [
     "number",
     "one_of",
     "optional",
+    "pytree",
     "train_and_evaluate",
 ]
 

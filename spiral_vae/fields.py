@@ -20,7 +20,7 @@ import dataclasses
 import difflib
 import math
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -199,10 +199,36 @@ def kind(family: str, name: str) -> Callable[[Class], Class]:
         taken = own.kinds.get(name)
         if taken is not None and source(taken) != source(cls):
             raise FieldError(f"{what}: the name belongs to {taken.__module__}.{taken.__name__}")
-        own.kinds[name] = jax.tree_util.register_dataclass(cls)
+        own.kinds[name] = pytree(cls)
         return cls
 
     return decorate
+
+
+def pytree(cls: Class) -> Class:
+    """Returns a dataclass after making it a pytree; for classes that stand for one another.
+
+    Not by `register_dataclass`, for JAX 0.10 takes two such classes with fields of the same names
+    for equal structures, and `jit` may then run the program of one for the other.
+    """
+    own = [one for one in dataclasses.fields(cls) if one.init]
+    data = [one.name for one in own if not one.metadata.get("static")]
+    static = [one.name for one in own if one.metadata.get("static")]
+    keys = [jax.tree_util.GetAttrKey(name) for name in data]
+
+    def flatten(one: Any) -> tuple[list[Any], tuple[Any, ...]]:
+        return [getattr(one, name) for name in data], tuple(getattr(one, name) for name in static)
+
+    def flatten_with_keys(one: Any) -> tuple[list[tuple[Any, Any]], tuple[Any, ...]]:
+        leaves, rest = flatten(one)
+        return list(zip(keys, leaves, strict=True)), rest
+
+    def unflatten(rest: tuple[Any, ...], leaves: Iterable[Any]) -> Any:
+        values = zip([*data, *static], [*leaves, *rest], strict=True)
+        return cls(**dict(values))
+
+    jax.tree_util.register_pytree_with_keys(cls, flatten_with_keys, unflatten, flatten)
+    return cls
 
 
 def kinds(family: str) -> Mapping[str, type]:

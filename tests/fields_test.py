@@ -1,6 +1,5 @@
 """Each field is declared once, nothing is set in vain, and a wrong class is told to its author."""
 
-import abc
 import dataclasses
 import re
 from typing import ClassVar
@@ -108,7 +107,7 @@ def test_every_kind_is_in_the_tables():
 def _off(path, values):
     """Another value than the default, that breaks no rule beside these values."""
     default = DEFAULTS[path]
-    tried = [True, False, 50, 2, 3, 0.5, 0.25, 0.125, ("objective.beta=1,2",)]
+    tried = [True, False, 50, 400, 2, 3, 0.5, 0.25, 0.125, ("objective.beta=1,2",)]
     tried += [option for own in DECLARED[path].fields for option in own.rule.options]
     for value in tried:
         typed = type(value) is DECLARED[path].fields[0].rule.type
@@ -263,7 +262,7 @@ def test_a_class_that_is_no_dataclass_of_the_contract():
 
 
 def test_a_dataclass_that_is_not_frozen():
-    class Bare(abc.ABC):
+    class Bare:
         pass
 
     fields.contract("test", "bare", "a family of this test")(Bare)
@@ -323,6 +322,38 @@ def test_a_field_that_two_kinds_declare_each_for_itself_belongs_to_both():
     assert not fields.problems(values | {"likelihood.kind": "two"}, *ROOTS)
     (line,) = fields.problems(values | {"likelihood.kind": "one"}, *ROOTS)
     assert line == "likelihood.own: found -1.0, must be a finite number > 0"
+
+
+@pytest.mark.parametrize("family", fields._FAMILIES)
+def test_kinds_of_the_same_fields_are_different_structures(family):
+    """Or else `jit` may take the program of one for another's."""
+
+    @_dataclass()
+    class Twin(next(iter(fields.kinds(family).values()))):
+        pass
+
+    kind(family, "twin")(Twin)
+    made = [
+        fields.build(cls, DEFAULTS, f"{_SECTIONS[family]}.")
+        for cls in fields.kinds(family).values()
+    ]
+    structures = [jax.tree.structure(one) for one in made]
+    for index, one in enumerate(structures):
+        assert [one == other for other in structures].index(True) == index
+        again = jax.tree.unflatten(one, jax.tree.leaves(made[index]))
+        assert again == made[index] and type(again) is type(made[index])
+
+
+_SECTIONS = {
+    "data": "data",
+    "posterior": "posterior",
+    "likelihood": "likelihood",
+    "objective": "objective",
+    "schedule": "optimizer",
+    "estimator": "likelihood",
+    "stabiliser": "likelihood",
+    "covariance_stabiliser": "likelihood",
+}
 
 
 def test_building_gives_the_values_to_their_parts():

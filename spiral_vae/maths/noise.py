@@ -1,6 +1,7 @@
 """Standardised noise in one dimension: what is around the mean of p(x|z), in units of its scale.
 
-A user's noise derives from `Noise`; it needs `log_prob`, `draw`, `cdf` and `variance` alone.
+A user's noise is a `pytree` that derives from `Noise`; it needs `log_prob`, `draw`, `cdf` and
+`variance` alone.
 """
 
 import abc
@@ -13,6 +14,7 @@ import numpy as np
 from jax.scipy.special import gammaln
 from scipy import special
 
+from spiral_vae.fields import pytree
 from spiral_vae.maths.arrays import Array
 from spiral_vae.maths.gaussian import LOG_2PI
 
@@ -45,7 +47,7 @@ class Noise(abc.ABC):
         return jax.tree.map(lambda leaf: leaf[..., i], self)
 
 
-@jax.tree_util.register_dataclass
+@pytree
 @dataclasses.dataclass(frozen=True)
 class Normal(Noise):
     """N(0, 1)."""
@@ -66,7 +68,7 @@ class Normal(Noise):
         return special.ndtr(y)
 
 
-@jax.tree_util.register_dataclass
+@pytree
 @dataclasses.dataclass(frozen=True)
 class StudentT(Noise):
     """Student's t."""

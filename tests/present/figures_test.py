@@ -168,7 +168,8 @@ def test_two_latents_are_drawn_without_posterior_gaps_and_calibration(monkeypatc
     t, x = _points()
 
     def encode(x):  # the second latent follows t, the first one says nothing
-        mean, logvar = _encode(x).values()
+        heads = _encode(x)
+        mean, logvar = heads["mean"], heads["logvar"]
         return {
             "mean": np.column_stack([0 * mean, mean]),
             "logvar": np.column_stack([logvar, logvar]),
