@@ -197,7 +197,7 @@ def kind(family: str, name: str) -> Callable[[Class], Class]:
         if missing := sorted(getattr(cls, "__abstractmethods__", ())):
             raise FieldError(f"{what}: lacks {', '.join(f'{method}()' for method in missing)}")
         taken = own.kinds.get(name)
-        if taken is not None and source(taken) != source(cls):
+        if taken is not None and _origin(taken) != _origin(cls):
             raise FieldError(f"{what}: the name belongs to {taken.__module__}.{taken.__name__}")
         own.kinds[name] = pytree(cls)
         return cls
@@ -236,12 +236,24 @@ def kinds(family: str) -> Mapping[str, type]:
     return _FAMILIES[family].kinds
 
 
+def forget(module: str) -> None:
+    """Takes out the kinds of a module, of one that could not be run to its end."""
+    for family in _FAMILIES.values():
+        for name in [name for name, cls in family.kinds.items() if cls.__module__ == module]:
+            del family.kinds[name]
+
+
 def source(cls: type) -> Path | None:
     """Returns the file of a user's class; None for one of this package or of no file."""
     if cls.__module__.partition(".")[0] == _PACKAGE:
         return None
     file = getattr(sys.modules.get(cls.__module__), "__file__", None)
     return Path(file).resolve() if file else None
+
+
+def _origin(cls: type) -> Path | str:
+    """Returns the file or module of a class; what is run again there takes its place."""
+    return source(cls) or cls.__module__
 
 
 def is_own(cls: type) -> bool:

@@ -248,6 +248,23 @@ def test_a_name_that_is_taken():
     assert fields.kinds("likelihood")["geco"] is before
 
 
+def test_a_class_of_no_file_takes_the_place_of_itself_alone():
+    """As of a notebook, whose cells run again and again."""
+
+    def mine(module):
+        return _dataclass()(type("Mine", (Fixed,), {"__module__": module}))
+
+    assert fields.source(mine("notebook")) is None and fields.is_own(mine("notebook"))
+    found = _refused("likelihood", "geco", mine("notebook"))
+    owner = fields.kinds("likelihood")["geco"]
+    assert found.endswith(f"the name belongs to {owner.__module__}.{owner.__name__}")
+    for _ in range(2):
+        again = kind("likelihood", "mine")(mine("notebook"))
+        assert fields.kinds("likelihood")["mine"] is again
+    with pytest.raises(FieldError, match="the name belongs to notebook.Mine$"):
+        kind("likelihood", "mine")(mine("other"))
+
+
 def test_a_class_that_is_no_dataclass_of_the_contract():
     class Plain(Fixed):  # its base is one
         pass

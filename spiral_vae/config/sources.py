@@ -12,11 +12,13 @@ from types import ModuleType
 
 from ml_collections import ConfigDict
 
-from spiral_vae import configs
+from spiral_vae import configs, fields
 from spiral_vae.config.values import ConfigError, complete
 from spiral_vae.fields import FieldError
 
 _PACKAGED = Path(configs.__path__[0]).resolve()
+_DIGEST = "__sha256__"  # attribute of modules that `load_file` made
+_loaded: dict[Path, str] = {}  # the user's files that are loaded, and the names of their modules
 
 
 def load(source: str) -> ConfigDict:
@@ -59,7 +61,7 @@ def _names() -> str:
 
 
 def load_file(path: Path) -> ModuleType:
-    """Returns a file as a module, and so registers its kinds; once for each of its contents.
+    """Returns a file as a module, and so registers its kinds; again when its content changes.
 
     Raises:
       ConfigError: it can't be run.
@@ -68,25 +70,37 @@ def load_file(path: Path) -> ModuleType:
         full = path.resolve()
         if full.parent == _PACKAGED:
             return importlib.import_module(f"{configs.__name__}.{full.stem}")
-        digest = hashlib.sha256(str(full).encode() + full.read_bytes()).hexdigest()[:16]
+        content = full.read_bytes()
+        digest = hashlib.sha256(str(full).encode() + content).hexdigest()[:16]
         name = f"{full.stem}_{digest}"
-        if name in sys.modules:
+        if _loaded.get(full) == name and name in sys.modules:
             return sys.modules[name]
         spec = importlib.util.spec_from_file_location(name, full)
         if spec is None or spec.loader is None:
             raise ConfigError(f"--config: {path} is no Python file")
         module = importlib.util.module_from_spec(spec)
+        setattr(module, _DIGEST, hashlib.sha256(content).hexdigest())
         sys.modules[name] = module  # dataclasses look their module up
         try:
-            spec.loader.exec_module(module)
+            # Not by the loader, which may take bytecode of an older content of the same second.
+            exec(compile(content, full, "exec", dont_inherit=True), vars(module))
         except BaseException:
+            _loaded.pop(full, None)
+            fields.forget(name)
             del sys.modules[name]
             raise
+        _loaded[full] = name
         return module
     except ConfigError:
         raise
     except (Exception, SystemExit) as error:
         raise _told(path, error) from error
+
+
+def digest(cls: type, path: Path) -> str:
+    """Returns the SHA-256 of a class's file as it was loaded, or else as it is."""
+    loaded = getattr(sys.modules[cls.__module__], _DIGEST, None)
+    return loaded or hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _told(path: Path, error: BaseException) -> ConfigError:

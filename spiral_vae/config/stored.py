@@ -23,14 +23,13 @@ def to_json(config: ConfigDict) -> str:
     Where it uses kinds of a user's file, the text holds that file's path and SHA-256.
     """
     values = config.to_dict()
-    files = {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in _files(config)}
-    if files:
+    if files := _files(config):
         values[_FILES] = files
     return json.dumps(values, indent=2, allow_nan=False) + "\n"
 
 
-def _files(config: ConfigDict) -> list[Path]:
-    """Returns the user's files whose kinds a config or an axis of its sweep names."""
+def _files(config: ConfigDict) -> dict[str, str]:
+    """Returns the user's files whose kinds a config or an axis of its sweep names, with SHA-256."""
     fields = flatten(config)
     swept = [axes.parse_axis(text, config) for text in fields["sweep"]]
     named = [axis for axis in swept if isinstance(axis.values[0], str)]  # kinds among them
@@ -39,7 +38,12 @@ def _files(config: ConfigDict) -> list[Path]:
         for values in itertools.product(*(axis.values for axis in named))
     ]
     classes = {cls for point in points for cls in fields_lib.used(fields | point, *ROOTS).classes}
-    return sorted({path for cls in classes if (path := fields_lib.source(cls)) is not None})
+    found = {
+        str(path): sources.digest(cls, path)
+        for cls in classes
+        if (path := fields_lib.source(cls)) is not None
+    }
+    return dict(sorted(found.items()))
 
 
 def from_json(text: str) -> ConfigDict:

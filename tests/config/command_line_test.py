@@ -111,6 +111,24 @@ def test_a_run_of_a_user_s_kind_goes_on_without_its_config(mine, command_line):
     assert command_line("--resume", "--workdir=run").likelihood.kind == "mine"
 
 
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda path: path.write_text("seed = 0\n"), "has changed since the run began"),
+        (lambda path: path.unlink(), "is not there any more"),
+    ],
+    ids=["changed", "gone"],
+)
+def test_a_run_of_a_user_s_kind_needs_its_file(mine, command_line, capsys, change, words):
+    Path("run", "config.json").write_text(to_json(sources.load("mine.py")))
+    change(mine)
+    with pytest.raises(SystemExit) as stop:
+        command_line("--resume", "--workdir=run")
+    assert stop.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ") and f"{mine.resolve()}: {words}" in line
+
+
 def test_the_config_is_locked(command_line):
     config = command_line()
     assert isinstance(config, ml_collections.ConfigDict)

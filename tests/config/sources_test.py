@@ -1,5 +1,7 @@
 """A config is found by its name or its file, and what is wrong in a file is told with its line."""
 
+import sys
+
 import pytest
 
 from spiral_vae import fields
@@ -57,12 +59,15 @@ def test_a_config_of_a_user_s_kind_has_all_fields(mine):
     expand(sources.load("mine.py"), ["likelihood.kind=mine", "likelihood.own=1,2"])
 
 
-def test_a_file_runs_once_for_each_of_its_contents(mine):
+def test_a_file_runs_once_until_its_content_changes(mine, monkeypatch):
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)  # it would be that of the same second
     first = sources.load_file(mine)
     assert sources.load_file(mine) is first
     mine.write_text(MINE.replace("1.5", "2.5"))
     assert sources.load("mine.py").likelihood.own == 2.5
     assert fields.kinds("likelihood")["mine"] is not first.Mine
+    mine.write_text(MINE)
+    assert sources.load("mine.py").likelihood.own == 1.5  # as it was before
 
 
 HEAD = MINE.partition("@kind")[0]
@@ -104,11 +109,14 @@ def test_a_mistake_in_a_user_s_file_is_told_with_its_line(mine, text, words):
     assert "\n" not in str(error.value)
 
 
-def test_a_file_that_failed_can_be_mended(mine):
-    mine.write_text("undefined\n")
+@pytest.mark.parametrize("head", ["", MINE], ids=["at once", "after its kind"])
+def test_a_file_that_failed_can_be_mended(mine, head):
+    mine.write_text(f"{head}undefined\n")
+    number = head.count("\n") + 1
     for _ in range(2):
-        with pytest.raises(ConfigError, match="line 1: NameError"):
+        with pytest.raises(ConfigError, match=f"line {number}: NameError"):
             sources.load("mine.py")
+        assert "mine" not in fields.kinds("likelihood")
     mine.write_text(MINE)
     assert sources.load("mine.py").likelihood.kind == "mine"
 

@@ -6,7 +6,9 @@ import json
 import jax
 import pytest
 
+from spiral_vae import fields
 from spiral_vae.config import sources
+from spiral_vae.config.settings import ROOTS
 from spiral_vae.config.stored import check_resume, from_json, to_json
 from spiral_vae.config.values import ConfigError, flatten
 from spiral_vae.configs import base
@@ -87,6 +89,13 @@ def test_a_section_that_is_missing_gets_its_defaults():
     assert from_json("{}") == base.get_config()
 
 
+def test_a_config_of_before_the_kinds_of_data_and_posterior_comes_back():
+    text = _changed(**{"data.kind": ..., "posterior": ..., "likelihood.kind": "geco"})
+    restored = from_json(text)
+    assert restored == make(**{"likelihood.kind": "geco"})
+    check_resume(restored, make(**{"likelihood.kind": "geco"}))
+
+
 # a user's file
 
 AVERAGE = """\
@@ -143,6 +152,24 @@ def test_a_config_of_a_user_s_kind_comes_back_where_the_kind_is_not_known(mine):
     assert restored == config and restored.likelihood.own == 2.5
     assert to_json(restored) == text
     check_resume(restored, config)
+
+
+def test_a_user_s_file_is_recorded_as_it_was_loaded(mine):
+    """And not as it has become by the time that the run begins."""
+    config = sources.load("mine.py")
+    mine.write_text(MINE.replace("1.5", "2.5"))
+    files = json.loads(to_json(config))["files"]
+    assert files == {str(mine.resolve()): hashlib.sha256(MINE.encode()).hexdigest()}
+
+
+def test_a_config_comes_back_with_the_kind_of_its_file_not_of_a_later_one(mine):
+    text = to_json(sources.load("mine.py"))
+    mine.write_text(MINE.replace("1.5", "2.5"))
+    sources.load("mine.py")
+    mine.write_text(MINE)
+    from_json(text)
+    (own,) = fields.declared(*ROOTS)["likelihood.own"].fields
+    assert own.default == 1.5
 
 
 @pytest.mark.parametrize("known", [True, False])

@@ -6,14 +6,15 @@ import itertools
 import numpy as np
 import pytest
 
-from spiral_vae.config import lanes
-from spiral_vae.config.values import ConfigError
+from spiral_vae.config import lanes, sources
+from spiral_vae.config.values import ConfigError, complete
 from spiral_vae.present import figures
 from spiral_vae.runs import load as trained
 from spiral_vae.runs import run
 from spiral_vae.training import cells
 from spiral_vae.workdir import files
 from spiral_vae.workdir import life as workdir
+from tests.config import made
 from tests.lanes import make_config
 
 
@@ -332,6 +333,30 @@ def test_a_config_that_changes_results_is_refused_and_changes_nothing(tmp_path, 
     with pytest.raises(ConfigError, match="^seed: found 1, must be 0 as in the run"):
         _run(make_config(seed=1), str(path), resume=True)
     assert before == ((path / "config.json").read_bytes(), (path / "environment.json").read_bytes())
+
+
+def test_a_run_of_a_user_s_kind_needs_its_file(tmp_path):
+    """As it was: to be loaded, to go on, even to tell what it had found."""
+    path, file = tmp_path / "run", tmp_path / "mine.py"
+    file.write_text(made.MINE)
+    with made.forgetting():
+        sources.load_file(file)
+        config = make_config()
+        complete(config)
+        config.likelihood.kind = "mine"
+        _run(config, str(path))
+        assert trained.load(path).x.shape == (10, 2)
+        before = {p: p.read_bytes() for p in path.rglob("*") if p.is_file() and p.name != ".lock"}
+        file.write_text(made.MINE.replace("1.5", "2.5"))
+        for told in ("has changed since the run began", "is not there any more"):
+            with pytest.raises(ConfigError, match=f"^{file}: {told}"):
+                trained.load(path)
+            with pytest.raises(ConfigError, match=f"^{file}: {told}"):
+                _run(config, str(path), resume=True)
+            file.unlink(missing_ok=True)
+        file.write_text(made.MINE)
+        assert _run(config, str(path), resume=True).rows[0]["status"] == "ok"
+        assert before == {p: p.read_bytes() for p in before}
 
 
 def test_a_damaged_config_is_refused(tmp_path, monkeypatch):
