@@ -10,6 +10,8 @@ from pathlib import Path
 import jax
 import pytest
 
+from tests.config import made
+
 ROOT = Path(__file__).parents[1]
 TIMEOUT = 300  # seconds; a process that hangs must not hang the tests
 
@@ -42,6 +44,13 @@ def _compiled(environment):
     """Lets the tests' own processes share compiled code, too."""
     jax.config.update("jax_compilation_cache_dir", environment["JAX_COMPILATION_CACHE_DIR"])
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+
+
+@pytest.fixture(autouse=True)
+def _kinds():
+    """No test sees the kinds of a user's file that another one has loaded."""
+    with made.forgetting():
+        yield
 
 
 @dataclasses.dataclass(frozen=True)

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from scipy import stats
+from scipy import integrate, stats
 
 from spiral_vae.maths.noise import Normal, StudentT
 
@@ -20,6 +20,18 @@ def test_log_prob_and_cdf_are_scipys(noise, truth):
         found = jax.tree.map(jnp.asarray, noise).log_prob(jnp.asarray(Y))
         np.testing.assert_allclose(found, truth.logpdf(Y), rtol=1e-11)
     np.testing.assert_allclose(noise.cdf(Y), truth.cdf(Y), rtol=1e-10)
+
+
+@pytest.mark.parametrize("i", range(len(DOF)))
+@pytest.mark.parametrize("noise", [Normal(), StudentT(DOF)], ids=["normal", "student_t"])
+def test_density_integrates_to_one_and_to_the_cdf(noise, i):
+    with jax.enable_x64(True):
+        one = jax.tree.map(jnp.asarray, noise.dimension(i))
+        density = lambda y: float(jnp.exp(one.log_prob(jnp.float64(y))))  # noqa: E731
+        total = integrate.quad(density, -np.inf, np.inf, epsabs=1e-12)[0]
+        below = integrate.quad(density, -np.inf, 0.7, epsabs=1e-12)[0]
+    assert total == pytest.approx(1, abs=1e-8)
+    assert below == pytest.approx(float(noise.dimension(i).cdf(np.float64(0.7))), abs=1e-8)
 
 
 @cases

@@ -429,17 +429,19 @@ def test_a_finished_run_is_loaded_and_trains_nothing():
 
 
 @pytest.mark.parametrize(
-    ("short", "long", "begin"),
+    ("short", "long", "store_every", "begin"),
     [
-        (2, 4, 4),  # looks at 2 and 4, then at 4 and 8: all that is wanted is there
-        (4, 2, 0),  # at 4 alone, then at 2, 4, 6, 8: the first is missing
-        (1, 3, 4),  # at 1 to 4, then at 3, 6, 8
+        (2, 4, 4, 4),  # looks at 2 and 4, then at 4 and 8: all that is wanted is there
+        (4, 2, 4, 0),  # at 4 alone, then at 2, 4, 6, 8: the first is missing
+        (1, 3, 4, 4),  # at 1 to 4, then at 3, 6, 8
+        (2, 3, 1, 2),  # at 2 and 4, then at 3, 6, 8: kept at 1 to 4, and 3 is missing
     ],
 )
-def test_a_run_that_grows_has_the_looks_of_a_fresh_one(short, long, begin):
-    """It goes on from the last checkpoint with all looks up to there, here the end at 4 or none."""
+def test_a_run_that_grows_has_the_looks_of_a_fresh_one(short, long, store_every, begin):
+    """It goes on from the last checkpoint with all looks up to there, or anew if there is none."""
     lanes, store, heard = SOUND[:2], Memory(), []
-    _train(lanes, log_every=1, num_epochs=4, probe_every=short, store=store, store_every=4)
+    own = {"store": store, "store_every": store_every}
+    _train(lanes, log_every=1, num_epochs=4, probe_every=short, **own)
     found = _train(
         lanes,
         log_every=1,
