@@ -3,14 +3,14 @@
 import dataclasses
 from typing import ClassVar
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
+from spiral_vae.fields import pytree
 from spiral_vae.process import Curve
 
 
-@jax.tree_util.register_dataclass
+@pytree
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Segments(Curve):
     """Two straight lines, at 9 from each other, with a share of the points on the first."""
@@ -39,7 +39,7 @@ class Segments(Curve):
         return jnp.asarray([[0.0, 1.0], [2.0, 3.0]])
 
 
-@jax.tree_util.register_dataclass
+@pytree
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Helix(Curve):
     """A turn and a half around the third axis."""

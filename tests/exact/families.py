@@ -8,6 +8,7 @@ import numpy as np
 from jax.scipy.special import log_ndtr
 
 from spiral_vae.exact.inference import Posteriors
+from spiral_vae.fields import pytree
 from spiral_vae.model.posterior import Posterior
 
 
@@ -23,7 +24,7 @@ class _Located(Posterior):
         return heads["place"][:, None] + jnp.exp(heads["log_scale"])[:, None] * y
 
 
-@jax.tree_util.register_dataclass
+@pytree
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Bare(_Located):
     """The Gaussian again, of other heads."""
@@ -37,7 +38,7 @@ class Bare(_Located):
         return jnp.sum(-0.5 * y**2 - log_scale - 0.5 * np.log(2 * np.pi), axis=0)
 
 
-@jax.tree_util.register_dataclass
+@pytree
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Logistic(_Located):
     """A family that is not Gaussian and of which scipy knows all."""

@@ -10,6 +10,7 @@ import pytest
 from scipy import integrate, special, stats
 
 from spiral_vae.exact import ground_truth, mixture
+from spiral_vae.fields import pytree
 from spiral_vae.maths.noise import Noise
 from spiral_vae.maths.observation import around
 from spiral_vae.process import Spiral
@@ -487,7 +488,7 @@ def test_the_true_decoder_in_three_dimensions_is_at_no_distance():
 # Noise of other kinds
 
 
-@jax.tree_util.register_dataclass
+@pytree
 @dataclasses.dataclass(frozen=True)
 class Laplace(Noise):
     """Of variance one; its density has a kink."""
@@ -507,7 +508,7 @@ class Laplace(Noise):
         return self.law.cdf(y)
 
 
-@jax.tree_util.register_dataclass
+@pytree
 @dataclasses.dataclass(frozen=True)
 class Logistic(Laplace):
     """Of variance one; smooth."""

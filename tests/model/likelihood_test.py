@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from spiral_vae.fields import pytree
 from spiral_vae.maths.ramp import Time
 from spiral_vae.model import networks
 from spiral_vae.model.likelihood import (
@@ -63,7 +64,7 @@ def _data(num=40):
     return jnp.asarray(x * np.sqrt([LAM1, LAM2]) @ angle.T, jnp.float32)
 
 
-@jax.tree_util.register_dataclass
+@pytree
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _Lane(train.Lane):
     """A lane with the linear model in place of its networks."""

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from scipy import integrate, stats
 
+from spiral_vae.fields import pytree
 from spiral_vae.process import Curve, PlaneCurve, Spiral
 
 
-@jax.tree_util.register_dataclass
+@pytree
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Cubic(Curve):
     """(t, t^2, t^3)."""
@@ -23,7 +24,7 @@ class Cubic(Curve):
         return jnp.stack([t, t**2, t**3])
 
 
-@jax.tree_util.register_dataclass
+@pytree
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Dashes(PlaneCurve):
     """Two dashes of the first axis, each of length 1, with 30 % of the points on the first."""

@@ -2,7 +2,6 @@
 
 import dataclasses
 
-import jax
 import jax.numpy as jnp
 import pytest
 
@@ -10,6 +9,7 @@ import spiral_vae as sv
 from spiral_vae import fields
 from spiral_vae.config import axes, lanes
 from spiral_vae.config.values import ConfigError, complete, with_values
+from spiral_vae.fields import pytree
 from spiral_vae.model.objective import Elbo
 from spiral_vae.model.posterior import Gaussian
 from spiral_vae.runs import check, run
@@ -148,7 +148,7 @@ def test_heads_without_a_mean(own):
 
 
 def test_a_noise_that_does_not_integrate_to_one(own):
-    @jax.tree_util.register_dataclass
+    @pytree
     @dataclasses.dataclass(frozen=True)
     class Laplace(sv.Normal):
         def log_prob(self, y):
