@@ -69,4 +69,5 @@ def write(workdir: Path) -> None:
     content = io.BytesIO()  # HDF5's library may end the process where a disk is full
     with h5netcdf.File(content, "w") as file:
         _assembled(workdir).dump_to_store(xarray.backends.H5NetCDFStore(file))
-    files.write_bytes(workdir / NAME, content.getbuffer())
+    with content.getbuffer() as view:
+        files.write_bytes(workdir / NAME, view)

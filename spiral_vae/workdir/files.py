@@ -41,7 +41,8 @@ def write_npz(path: Path, arrays: Mapping[str, Any]) -> None:
     """Writes arrays by name, for `numpy.load`."""
     content = io.BytesIO()  # some versions of numpy complain twice when a disk is full
     np.savez(content, **arrays)
-    write_bytes(path, content.getbuffer())
+    with content.getbuffer() as view:  # released before the buffer goes, whatever happens
+        write_bytes(path, view)
 
 
 def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
