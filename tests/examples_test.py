@@ -7,6 +7,7 @@ import shutil
 import numpy as np
 import pytest
 
+from spiral_vae.exact.model import judge
 from spiral_vae.runs import load
 from spiral_vae.workdir import life
 from tests.conftest import ROOT
@@ -54,7 +55,7 @@ def test_an_example_is_swept_and_evaluated(example):
         # Laplace noise has a kink, where quadrature is good to fewer digits than elsewhere.
         assert float(row["nll_error"]) < (5e-3 if name == "laplace" else 1e-6)
         assert float(row["inference_gap"]) > 0
-        metrics = load.judge(load.load(workdir, lane)).metrics
+        metrics = judge(load.load(workdir, lane)).metrics
         np.testing.assert_allclose(metrics["nll"], float(row["nll"]), rtol=1e-9)
 
 

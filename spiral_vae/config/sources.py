@@ -38,6 +38,8 @@ def load(source: str) -> ConfigDict:
         if isinstance(config, ConfigDict):
             complete(config)
             return config
+    except ConfigError:  # of a stored config, which says all
+        raise
     except (Exception, SystemExit) as error:  # the file is the user's and may do anything
         raise _told(path, error) from error
     raise ConfigError(f"--config: {path} must define get_config() that returns a ConfigDict")

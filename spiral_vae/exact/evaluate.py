@@ -48,7 +48,19 @@ class Gaps:
     x: np.ndarray  # [P, D]
     approximation: np.ndarray  # log p - ELBO(best Gaussian), [P]
     amortisation: np.ndarray  # ELBO(best Gaussian) - ELBO(encoder), [P]
+    q: Posteriors  # of the encoder
     best: Posteriors  # the best Gaussians
+
+
+@dataclasses.dataclass(frozen=True)
+class Points:
+    """What is known of the training points that are looked at, in the order of t; nats."""
+
+    t: np.ndarray  # [N]
+    x: np.ndarray  # [N, D]
+    q: Posteriors
+    log_evidence: np.ndarray  # [N]
+    elbo: np.ndarray  # [N]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,7 +71,7 @@ class Report:
     gaps: Gaps | None  # None unless there is one latent dimension
     calibration: Calibration | None
     density: ground_truth.Density  # the model's
-    q: Posteriors  # of the points of the gaps
+    points: Points
 
 
 def evaluate(
@@ -118,17 +130,10 @@ def evaluate(
         "reconstruction_to_truth": _distance_to_truth(observe(q.mean).mean, truth),
         **_curve_metrics(observe, q.latent_dim, truth),
     }
+    points = Points(t, x, q, log_evidence, bound.elbo)
     gaps = calibration = None
-    some = np.linspace(0, len(t) - 1, min(len(t), gap_points)).round().astype(int)
     if q.latent_dim == 1:
-        best = inference.best_gaussian(x[some], q[some], observe, density.fine)
-        gaps = Gaps(
-            t=t[some],
-            x=x[some],
-            approximation=log_evidence[some] - best.elbo,
-            amortisation=best.elbo - bound.elbo[some],
-            best=best.q,
-        )
+        gaps = take_apart(points, observe, density, gap_points)
         calibration = _calibration(encode, observe, curve, q.family, metrics["spearman"])
         information, aggregate_kl = inference.aggregate(q)
         metrics |= {
@@ -145,7 +150,22 @@ def evaluate(
         metrics["kl_to_truth"] < RECOVERED_KL and abs(metrics["spearman"]) > RECOVERED_SPEARMAN
     )
     metrics["collapsed"] = metrics["kl_to_prior"] < COLLAPSED_KL
-    return Report(in_order(metrics), gaps, calibration, density, q[some])
+    return Report(in_order(metrics), gaps, calibration, density, points)
+
+
+def take_apart(points: Points, observe: Observe, density: ground_truth.Density, num: int) -> Gaps:
+    """Returns the gaps of `num` of the points, evenly along t; of one latent dimension."""
+    some = np.linspace(0, len(points.t) - 1, min(len(points.t), num)).round().astype(int)
+    x, q = points.x[some], points.q[some]
+    best = inference.best_gaussian(x, q, observe, density.fine)
+    return Gaps(
+        t=points.t[some],
+        x=x,
+        approximation=points.log_evidence[some] - best.elbo,
+        amortisation=best.elbo - points.elbo[some],
+        q=q,
+        best=best.q,
+    )
 
 
 def verdict(metrics: dict[str, float]) -> str:

@@ -196,11 +196,6 @@ class Truth:
         dim = len(self.mean)
         return 0.5 * dim * (LOG_2PI + 1 + np.log(np.trace(self.covariance) / dim))
 
-    @property
-    def gaussian_nll(self) -> float:
-        """The nll of the best Gaussian with full covariance."""
-        return 0.5 * (len(self.mean) * (LOG_2PI + 1) + np.linalg.slogdet(self.covariance)[1])
-
 
 def truth(curve: Curve) -> Truth:
     """Returns the exact facts of a curve with noise (kept, as many lanes share one)."""

@@ -113,7 +113,7 @@ def _posterior(
     worst = int(np.argmax(gaps.approximation + gaps.amortisation))
     even = np.linspace(0, len(gaps.t) - 1, NUM_POINTS).round().astype(int)[:-1]
     chosen = np.unique([*even, worst])
-    points, both = gaps.x[chosen], (report.q[chosen], gaps.best[chosen])
+    points, both = gaps.x[chosen], (gaps.q[chosen], gaps.best[chosen])
     # The nodes of the mixture resolve the posterior; a grid for drawing resolves q as well.
     parts = [np.linspace(-5, 5, 2001)]
     for q in both:

@@ -93,7 +93,7 @@ def basic_run(
       mean: mean of q(z|x), [n].
       reconstruction: the decoder's mean at `mean`, [n, 2].
       samples: points generated from the prior, the decoder's noise included, [m, 2].
-      curve: the spiral without noise, [k, 2].
+      curve: the curve without noise, [k, 2].
     """
     figure = new_figure(4.0)
     latent, middle, right = figure.subplots(1, 3)
@@ -102,7 +102,7 @@ def basic_run(
 
     middle.plot(*x.T, ".", color=DATA, label="data")
     middle.plot(*reconstruction.T, ".", color=MODEL, label="model")
-    middle.plot(*curve.T, color=TRUTH, linewidth=1, label="noise-free spiral")
+    middle.plot(*curve.T, color=TRUTH, linewidth=1, label="noise-free curve")
     middle.set_title("Reconstruction at the mean")
     right.plot(*samples.T, ".", color=MODEL)
     right.plot(*curve.T, color=TRUTH, linewidth=1)
@@ -264,7 +264,7 @@ def posterior(
       best: the Gaussian with the least KL to the exact posterior, [p, k], per unit z.
       points: the chosen points, [p, 2].
       x: data, [n, 2].
-      curve: the spiral without noise, [c, 2].
+      curve: the curve without noise, [c, 2].
     """
     columns = min(len(points), 3)
     rows = -(-len(points) // 3)
@@ -272,7 +272,7 @@ def posterior(
     cells = figure.add_gridspec(rows, 1 + columns, width_ratios=[1.8] + [1] * columns)
     plane = figure.add_subplot(cells[:, 0])
     plane.plot(*x.T, ".", color=DATA, label="data")
-    plane.plot(*curve.T, color=TRUTH, linewidth=1, label="noise-free spiral")
+    plane.plot(*curve.T, color=TRUTH, linewidth=1, label="noise-free curve")
     plane.set_title("Chosen points")
     data_space(plane, x, points, curve)
     circle = {"boxstyle": "circle,pad=0.2", "facecolor": "white", "edgecolor": TRUTH}

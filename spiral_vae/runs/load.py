@@ -7,11 +7,9 @@ import jax
 import numpy as np
 
 from spiral_vae.config import axes, lanes, stored
-from spiral_vae.exact.model import Model, judge, of_lane, take
+from spiral_vae.exact.model import Model, of_lane, take
 from spiral_vae.training import train
 from spiral_vae.workdir import files, life
-
-__all__ = ["Model", "judge", "load", "of_lane", "take"]
 
 
 def load(workdir: str | Path, lane: int = 0) -> Model:

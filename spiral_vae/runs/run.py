@@ -22,7 +22,8 @@ from spiral_vae.config import axes, lanes, stored
 from spiral_vae.config.axes import Axis, Row
 from spiral_vae.config.lanes import Group
 from spiral_vae.exact import evaluate, probe
-from spiral_vae.runs import check, dataset, load
+from spiral_vae.exact.model import Model, judge, of_lane, take
+from spiral_vae.runs import check, dataset
 from spiral_vae.training import cells
 from spiral_vae.training.cells import Stopped
 from spiral_vae.workdir import environment, files, life, tensorboard
@@ -150,11 +151,11 @@ def _finish(
 ) -> list[dict[str, Any]]:
     """Judges what was trained, writes it all and returns the rows of summary.csv."""
     _write_training(path, groups, trained)
-    found = evaluate_lanes(groups, trained, rows, stop)
+    found, report = evaluate_lanes(groups, trained, rows, stop)
     files.write_csv(path / life.SUMMARY, found)
     dataset.write(path)
     if draw:
-        _draw(path / "figures", groups, trained, found)
+        _draw(path / "figures", groups, trained, found, report)
     life.finish(path)
     return found
 
@@ -280,9 +281,9 @@ def _params_by_name(groups, trained, order) -> dict[str, np.ndarray]:
     return arrays
 
 
-def model_of(group: Group, one: cells.Trained, i: int) -> load.Model:
+def model_of(group: Group, one: cells.Trained, i: int) -> Model:
     """Returns the i-th lane of a trained group."""
-    return load.of_lane(*(load.take(tree, i) for tree in (group.lanes, one.params, one.data)))
+    return of_lane(*(take(tree, i) for tree in (group.lanes, one.params, one.data)))
 
 
 def evaluate_lanes(
@@ -290,8 +291,10 @@ def evaluate_lanes(
     trained: Sequence[cells.Trained],
     rows: Sequence[Row],
     stop: Callable[[], bool] = lambda: False,
-) -> list[dict[str, Any]]:
-    """Returns the rows of summary.csv; a lane that failed has its status and nothing more.
+) -> tuple[list[dict[str, Any]], evaluate.Report | None]:
+    """Returns the rows of summary.csv, and the report on the first lane, if it is sound.
+
+    In its row a lane that failed has its status and nothing more.
 
     Args:
       groups: of the sweep.
@@ -305,6 +308,8 @@ def evaluate_lanes(
         for i, number in enumerate(group.index)
     ]
 
+    reports = []  # of the lane that goes ahead
+
     def row_of(place: tuple[Group, cells.Trained, int, int]) -> tuple[int, dict[str, Any]]:
         if stop():
             raise Stopped
@@ -312,8 +317,10 @@ def evaluate_lanes(
         row = {"lane": number, **rows[number], "status": one.status(i)}
         if row["status"] == "ok":
             try:
-                metrics = load.judge(model_of(group, one, i)).metrics
-                row |= {"verdict": evaluate.verdict(metrics), **metrics}
+                report = judge(model_of(group, one, i))
+                row |= {"verdict": evaluate.verdict(report.metrics), **report.metrics}
+                if place is places[0]:
+                    reports.append(report)
             except Exception as error:  # whatever it is, it must not cost the other lanes
                 row["status"] = f"not evaluated: {str(error) or type(error).__name__}"
         return number, row
@@ -329,13 +336,20 @@ def evaluate_lanes(
             for number, row in pool.map(row_of, part):
                 found[number] = row
                 bar.update()
-    return [found[number] for number in range(len(rows))]
+    return [found[number] for number in range(len(rows))], next(iter(reports), None)
 
 
 def _draw(
-    folder: Path, groups: Sequence[Group], trained: Sequence[cells.Trained], rows: Sequence[dict]
+    folder: Path,
+    groups: Sequence[Group],
+    trained: Sequence[cells.Trained],
+    rows: Sequence[dict],
+    report: evaluate.Report | None,
 ) -> None:
-    """Draws the training of all lanes of the first group and all about its first sound lane."""
+    """Draws the training of all lanes of the first group and all about its first sound lane.
+
+    The report is on the group's first lane, if that is sound.
+    """
     from spiral_vae.present import figures  # not earlier: matplotlib takes long to import
 
     group, one = groups[0], trained[0]
@@ -345,5 +359,10 @@ def _draw(
     sound = [i for i, number in enumerate(group.index) if rows[number]["status"] == "ok"]
     if sound:
         model = model_of(group, one, sound[0])
-        arrays |= figures.of_lane(model, load.judge(model, gap_points=FIGURE_GAPS))
+        if report is None:
+            report = judge(model)
+        if report.gaps is not None:  # with more points than the metrics are means over
+            gaps = evaluate.take_apart(report.points, model.observe, report.density, FIGURE_GAPS)
+            report = dataclasses.replace(report, gaps=gaps)
+        arrays |= figures.of_lane(model, report)
     figures.draw(folder, arrays)

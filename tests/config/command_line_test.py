@@ -126,7 +126,7 @@ def test_a_run_of_a_user_s_kind_needs_its_file(mine, command_line, capsys, chang
         command_line("--resume", "--workdir=run")
     assert stop.value.code == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("error: ") and f"{mine.resolve()}: {words}" in line
+    assert line.startswith(f"error: {mine.resolve()}: {words}")
 
 
 def test_the_config_is_locked(command_line):

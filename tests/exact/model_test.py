@@ -90,6 +90,6 @@ def test_a_lane_as_functions_is_judged_by_its_own_family_and_curve():
     q = found.posteriors(found.x)
     report = model.judge(found, gap_points=2)
     order = np.argsort(found.t)
-    np.testing.assert_allclose(report.q.mean, q.mean[order[[0, -1]]], atol=1e-12)
+    np.testing.assert_allclose(report.gaps.q.mean, q.mean[order[[0, -1]]], atol=1e-12)
     assert report.metrics["sigma"] == 0.3
     assert report.metrics["kl_to_prior"] == np.mean(q.kl[order])

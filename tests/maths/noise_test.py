@@ -27,7 +27,10 @@ def test_log_prob_and_cdf_are_scipys(noise, truth):
 def test_density_integrates_to_one_and_to_the_cdf(noise, i):
     with jax.enable_x64(True):
         one = jax.tree.map(jnp.asarray, noise.dimension(i))
-        density = lambda y: float(jnp.exp(one.log_prob(jnp.float64(y))))  # noqa: E731
+
+        def density(y):
+            return float(jnp.exp(one.log_prob(jnp.float64(y))))
+
         total = integrate.quad(density, -np.inf, np.inf, epsabs=1e-12)[0]
         below = integrate.quad(density, -np.inf, 0.7, epsabs=1e-12)[0]
     assert total == pytest.approx(1, abs=1e-8)

@@ -5,11 +5,11 @@ import pytest
 from scipy import stats
 
 from spiral_vae.exact import evaluate
+from spiral_vae.exact import model as trained
 from spiral_vae.maths.observation import around
 from spiral_vae.model.posterior import Gaussian
 from spiral_vae.present import figures, plotting
 from spiral_vae.process import Spiral
-from spiral_vae.runs import load as trained
 
 A, SIGMA = np.asarray([1.5, -0.5]), 0.7
 CURVE = Spiral(omega=2.0, rdot=2.5, noise_sigma=0.2, u_start=0.01, u_stop=1.0)

@@ -99,7 +99,10 @@ def test_random_points_follow_the_cdf_and_the_grid_is_even_in_it(curve):
 def test_density_integrates_to_one_over_the_pieces_and_is_the_slope_of_the_cdf(curve):
     with jax.enable_x64(True):
         pieces = np.asarray(curve.pieces())
-        density = lambda t: float(curve.density(jnp.float64(t)))  # noqa: E731
+
+        def density(t):
+            return float(curve.density(jnp.float64(t)))
+
         total = sum(integrate.quad(density, *piece)[0] for piece in pieces)
         assert total == pytest.approx(1, abs=1e-12)
         ends = np.asarray(curve.cdf(jnp.asarray(pieces)))

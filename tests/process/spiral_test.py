@@ -90,7 +90,10 @@ def test_speed_law(t_law, expected):
 def test_sqrt_law_with_much_rotation_spreads_points_evenly_along_the_curve():
     spec = dataclasses.replace(BASE, omega=1000.0, u_start=0.1)
     t = _exact_t(np.linspace(spec.u_start, spec.u_stop, 50), spec)
-    speed = lambda t: abs(spec.rdot) * np.hypot(1, spec.omega * t)  # noqa: E731
+
+    def speed(t):
+        return abs(spec.rdot) * np.hypot(1, spec.omega * t)
+
     steps = [integrate.quad(speed, a, b)[0] for a, b in zip(t[:-1], t[1:], strict=True)]
     np.testing.assert_allclose(steps, np.mean(steps), rtol=1e-4)
     # ... which the law of the package is.
@@ -101,7 +104,10 @@ def test_sqrt_law_with_much_rotation_spreads_points_evenly_along_the_curve():
 def test_density_integrates_to_one_and_is_the_slope_of_the_cdf(spec):
     ends = [float(_exact_t(u, spec)) for u in (spec.u_start, spec.u_stop)]
     with jax.enable_x64(True):
-        density = lambda t: float(spec.density(jnp.float64(t)))  # noqa: E731
+
+        def density(t):
+            return float(spec.density(jnp.float64(t)))
+
         assert integrate.quad(density, *ends)[0] == pytest.approx(1, abs=1e-12)
         t = jnp.linspace(*ends, 20, dtype=jnp.float64)
         slope = jax.vmap(jax.grad(spec.cdf))(t)

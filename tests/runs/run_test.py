@@ -221,14 +221,14 @@ def test_a_lane_that_can_not_be_evaluated_says_why_and_spoils_no_other(tmp_path)
 
 
 def test_any_error_of_the_evaluation_is_the_status_of_its_lane(tmp_path, monkeypatch):
-    judge = trained.judge
+    judge = run.judge
 
     def fails(model, **kwargs):
         if model.observe(np.zeros((1, 1))).scale[0, 0, 0] == 0.1:
             raise MemoryError
         return judge(model, **kwargs)
 
-    monkeypatch.setattr(trained, "judge", fails)
+    monkeypatch.setattr(run, "judge", fails)
     rows = _run(make_config(sweep=("likelihood.sigma=0.1,0.2",)), str(tmp_path)).rows
     assert [row["status"] for row in rows] == ["not evaluated: MemoryError", "ok"]
 
