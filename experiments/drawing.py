@@ -395,6 +395,6 @@ def _reconstruction(axes: Axes, title: str, model: Model) -> None:
     mean = model.posteriors(model.x).mean
     axes.plot(*model.x.T, ".", color=DATA, label="data")
     axes.plot(*model.decode(mean).T, ".", color=MODEL, label="reconstruction")
-    axes.plot(*curve.T, color=TRUTH, label="noise-free curve")
+    axes.plot(*curve.T, color=TRUTH, label="noise-free spiral")
     plotting.data_space(axes, curve - 0.6, curve + 0.6)  # the same for all lanes of a process
     axes.set_title(title)
