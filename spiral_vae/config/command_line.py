@@ -20,7 +20,7 @@ from spiral_vae.config import sources
 from spiral_vae.config.values import ConfigError, flatten, parse, parseable, type_of
 from spiral_vae.fields import Fields
 
-DEFAULT = "configs/base.py"
+DEFAULT = "base"  # by name: a folder may have a configs/base.py that is another project's
 
 
 def fail(message: object) -> NoReturn:

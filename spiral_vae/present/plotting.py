@@ -417,7 +417,7 @@ def data_space(axes: Axes, *points: np.ndarray) -> None:
     every = np.concatenate(points)
     every = every[np.isfinite(every).all(axis=1)]
     low, high = (every.min(axis=0), every.max(axis=0)) if len(every) else (-np.ones(2), np.ones(2))
-    half = 0.55 * (high - low).max() or 1.0
+    half = 0.55 * float(np.max(high - low)) or 1.0
     middle = (low + high) / 2
     axes.set_xlim(middle[0] - half, middle[0] + half)
     axes.set_ylim(middle[1] - half, middle[1] + half)
@@ -434,7 +434,7 @@ def _along_training(
     marker = "." if len(epoch) == 1 else ""  # a line through one row is invisible
     lanes = np.where(np.isfinite(lanes), lanes, np.nan)
     if names is not None:
-        low, high = np.fmin.reduce(lanes), np.fmax.reduce(lanes)
+        low, high = functools.reduce(np.fmin, lanes), functools.reduce(np.fmax, lanes)
         for i, (name, lane) in enumerate(zip(names, lanes, strict=True)):
             cycle, colour = divmod(i, len(_LANES))
             axes.plot(
