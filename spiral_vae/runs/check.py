@@ -179,7 +179,7 @@ def _objective(objective: Objective, lane: Lane) -> None:
     z, log_ratio, log_prob, kl = draws()
     weight = _call(objective, "weight", _time())
     _shape(objective, "weight", jnp.asarray(weight), (), "a scalar")
-    given = (Draws(z[None], {}, log_ratio, jnp.abs(kl[0])), log_prob, weight)
+    given = (Draws(z[None], {}, log_ratio, jnp.abs(kl[0]), log_ratio), log_prob, weight)
     terms = _call(objective, "terms", *given)
     for name in ("loss", "reconstruction", "kl"):
         _shape(objective, f"terms().{name}", getattr(terms, name, None), (_NUM_POINTS,), "[points]")

@@ -179,7 +179,7 @@ def test_many_points_along_the_last_axis_are_as_many_single_ones(kind):
 
 @pytest.mark.parametrize("beta", [0.0, 0.5, 1.0, 4.0])
 def test_loss_weights_the_kl_and_the_elbo_does_not(beta):
-    draws = objective.Draws(z=None, heads=None, log_ratio=None, kl=jnp.array([0.25, 1.0]))
+    draws = objective.Draws(None, None, None, jnp.array([0.25, 1.0]), None)
     terms = Elbo().terms(draws, jnp.array([[-2.0, -3.0]]), beta)
     np.testing.assert_array_equal(terms.loss, [2 + 0.25 * beta, 3 + beta])
     np.testing.assert_array_equal(terms.elbo, [-2.25, -4])
@@ -254,3 +254,38 @@ def test_shares_are_the_gradient_of_the_loss_by_the_log_likelihoods(kind):
     np.testing.assert_allclose(found, -grad, rtol=1e-5, atol=1e-7)
     assert float(jnp.sum(found)) == pytest.approx(1, rel=1e-6)
     assert (np.ptp(found) > 0.1) == isinstance(kind, Iwae)
+
+
+# Estimators of the gradient
+
+
+def _gradient(params, eps, estimator):
+    def loss(params):
+        draws, log_prob = _draw(params, eps)
+        return Elbo(estimator=estimator).terms(draws, log_prob, 1.0).loss
+
+    return jax.grad(loss)(params)
+
+
+@pytest.mark.parametrize("latent_dim", [1, 2])
+def test_sticking_the_landing_has_the_gradient_of_the_elbo_in_expectation(latent_dim):
+    """Its integrand is quadratic in the noise here, so the corners give the expectation."""
+    with jax.enable_x64(True):
+        params = jax.tree.map(jnp.asarray, _params(latent_dim))
+        found = _gradient(params, _corners(latent_dim), "stl")
+        expected = _gradient(params, _corners(latent_dim), "reparameterised")
+        close = functools.partial(np.testing.assert_allclose, rtol=1e-12, atol=1e-12)
+        jax.tree.map(close, found, expected)
+
+
+def test_sticking_the_landing_has_no_variance_at_the_exact_posterior():
+    """Roeder et al. 2017, section 3; with any single sample, while the other estimator has some."""
+    with jax.enable_x64(True):
+        params, _ = _posterior(_params(1))
+        params = jax.tree.map(jnp.asarray, params)
+        for seed in range(5):
+            eps = jax.random.normal(jax.random.key(seed), (1, 1), jnp.float64)
+            for leaf in jax.tree.leaves(_gradient(params, eps, "stl")["encoder"]):
+                np.testing.assert_allclose(leaf, 0, atol=1e-12)
+            other = _gradient(params, eps, "reparameterised")["encoder"]
+            assert all(np.max(np.abs(leaf)) > 1e-3 for leaf in jax.tree.leaves(other))

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from spiral_vae.fields import NOT_NEGATIVE, contract, field, integer, number
-from spiral_vae.maths import ramp
+from spiral_vae.maths import gaussian, ramp
 from spiral_vae.maths.arrays import Number
 from spiral_vae.maths.ramp import Time
 from spiral_vae.model import networks
@@ -28,6 +28,7 @@ class Draws:
     heads: networks.Heads  # of the decoder, [size, K, ...] each
     log_ratio: jax.Array  # log p(z) - log q(z|x), [K, ...]
     kl: jax.Array  # KL(q(z|x) || p(z)), [...]
+    path_log_ratio: jax.Array  # log_ratio, whose gradient goes along z alone and not by q's heads
 
 
 @jax.tree_util.register_dataclass
@@ -110,4 +111,6 @@ def draw(
     kl = posterior.kl(heads)
     z = posterior.sample(heads, eps)
     log_ratio = posterior.log_ratio(heads, z, eps)
-    return Draws(z, vae.decode(params, z), log_ratio, kl)
+    decoded = vae.decode(params, z)
+    held = jax.lax.stop_gradient(heads)
+    return Draws(z, decoded, log_ratio, kl, gaussian.log_prior(z) - posterior.log_prob(held, z))
