@@ -420,7 +420,7 @@ def test_another_family_that_is_the_gaussian_has_the_same_report(exact):
     for name, value in exact.metrics.items():
         assert other.metrics[name] == pytest.approx(value, abs=1e-8, rel=1e-8), name
     np.testing.assert_allclose(other.gaps.best.mean, exact.gaps.best.mean, atol=1e-6)
-    np.testing.assert_allclose(other.q.mean, exact.q.mean, atol=1e-8)
+    np.testing.assert_allclose(other.points.q.mean, exact.points.q.mean, atol=1e-8)
     np.testing.assert_allclose(other.calibration.rank, exact.calibration.rank, atol=1e-8)
 
 
