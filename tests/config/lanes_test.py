@@ -152,6 +152,7 @@ SHAPES = {
     "likelihood.estimator": list(fields.kinds("estimator")),
     "likelihood.stabiliser": list(fields.kinds("stabiliser")),
     "objective.kind": ["iwae", "elbo"],
+    "objective.estimator": ["reparameterised", "stl"],
     "objective.num_samples": [1, 3],
     "optimizer.schedule": ["step", "cosine"],
     "train.num_epochs": [10, 20],
