@@ -28,7 +28,7 @@ def make(*, seeds: int, num_points: int, hidden: int, cores: int) -> Callable[[i
             cell_width=config.cell_width,
             probe=None,
             probe_every=0,
-            on_chunk=lambda num_epochs, metrics: None,
+            on_chunk=lambda chunk: None,
             devices=devices,
         )
         return float(np.mean(found.metrics["loss"][:, -1]))

@@ -33,8 +33,8 @@ def get_config() -> ml_collections.ConfigDict:
     data.omega = 2.8 * math.pi  # angle per unit t, rad; any
     data.rdot = 2.5  # radius per unit t; not 0
     data.noise_sigma = 0.2  # standard deviation of the noise, each dimension; > 0
-    data.noise_sigma_x = placeholder(float)  # > 0; of the first axis alone, empty: noise_sigma
-    data.noise_sigma_y = placeholder(float)  # > 0; of the second axis alone, empty: noise_sigma
+    data.noise_sigma_x = placeholder(float)  # > 0; of the first axis alone, none: noise_sigma
+    data.noise_sigma_y = placeholder(float)  # > 0; of the second axis alone, none: noise_sigma
     data.noise_slope = 0.0  # growth of both per unit t, >= 0: the noise at t = 0 is as above
     data.noise_angle = 0.0  # rotation of the two axes of the noise, rad; any
     data.t_law = "sqrt"  # 'sqrt': t = sqrt(u), even along the curve | 'uniform': t = u
@@ -66,7 +66,7 @@ def get_config() -> ml_collections.ConfigDict:
     # sigma of a heteroscedastic warm-up.
     likelihood.averaging = 0.05
     likelihood.learning_rate = 1e-3  # of a learned log sigma, >= 0
-    # 'geco': root mean square error a dimension that is aimed at, > 0; empty: it is found.
+    # 'geco': root mean square error a dimension that is aimed at, > 0; none: it is found.
     likelihood.kappa = placeholder(float)
     likelihood.geco_rate = 0.01  # of log lambda a step, for a relative excess of 1; > 0
     likelihood.geco_averaging = 0.99  # weight of the past in the average of the excess, [0, 1)

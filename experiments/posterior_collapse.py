@@ -54,7 +54,7 @@ def follow(group: lanes.Group, ratios: np.ndarray) -> np.ndarray:
             cell_width=8,
             probe=None,
             probe_every=0,
-            on_chunk=lambda num_epochs, metrics: None,
+            on_chunk=lambda chunk: None,
             params=params,
         )
         params = found.params

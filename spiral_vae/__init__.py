@@ -39,8 +39,7 @@ from spiral_vae.model.posterior import Posterior
 from spiral_vae.process import Curve, Data, PlaneCurve, Process, Spiral
 from spiral_vae.runs.load import load
 from spiral_vae.runs.run import train_and_evaluate
-
-__version__ = "0.2.0"
+from spiral_vae.version import __version__ as __version__
 
 __all__ = [
     "BOOLEAN",

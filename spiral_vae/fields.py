@@ -67,7 +67,7 @@ def finite(allowed: str, holds: Callable[[float], bool] = lambda value: True) ->
 
 
 def optional(rule: Rule) -> Rule:
-    return dataclasses.replace(rule, allowed=f"{rule.allowed}, or empty", empty=True)
+    return dataclasses.replace(rule, allowed=f"{rule.allowed}, or none", empty=True)
 
 
 def one_of(*options: str) -> Rule:

@@ -56,9 +56,11 @@ _NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "With --coordinator
 _PROCESS_ID = flags.DEFINE_integer("process_id", None, "With --coordinator: which, from 0 on.")
 
 TIMEOUT = 30  # seconds until the others stop when one process has died or failed
+LANES_FAILED = 3  # exit status of a run that is complete but for lanes that failed
 
 
-def main(argv: list[str]) -> None:
+def main(argv: list[str]) -> int | None:
+    """Runs the command; returns its exit status."""
     del argv
     gc.freeze()  # what was imported stays; to look through it again takes a third of a second
     config = flags.FLAGS.config
@@ -68,7 +70,8 @@ def main(argv: list[str]) -> None:
         _configure_jax()
         stop.listen()
         if _DEBUG_NANS.value:
-            return _debug_nans(config)
+            _debug_nans(config)
+            return None
         outcome = run.train_and_evaluate(config, _WORKDIR.value, resume=_RESUME.value, stop=stop)
     except (ConfigError, WorkdirError) as error:
         command_line.fail(error)
@@ -78,11 +81,13 @@ def main(argv: list[str]) -> None:
         )
         print(f"stopped; to go on: {command}", file=sys.stderr)
         stop.exit()
-    if outcome is not None:  # with several processes the first one alone writes and reports
-        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # who reads a pipe may have seen enough
-        print(table.table(outcome.rows, outcome.axes))
-        print(f"results: {outcome.workdir}")
-        print(f"figures: {outcome.workdir / 'figures'}")
+    if outcome is None:  # with several processes the first one alone writes and reports
+        return None
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # who reads a pipe may have seen enough
+    print(table.table(outcome.rows, outcome.axes))
+    print(f"results: {outcome.workdir}")
+    print(f"figures: {outcome.workdir / 'figures'}")
+    return LANES_FAILED if any(row["status"] != "ok" for row in outcome.rows) else None
 
 
 def _debug_nans(config: ConfigDict) -> None:
@@ -132,13 +137,25 @@ def _configure_jax() -> None:
     if "JAX_NUM_CPU_DEVICES" not in os.environ:
         jax.config.update("jax_num_cpu_devices", machine.num_cores())
     # Compilation takes longer than a short run: keep what was compiled.
-    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-        jax.config.update("jax_compilation_cache_dir", str(base / "spiral_vae"))
+    if (folder := machine.cache_folder()) is None:
+        print(
+            "note: there is no folder for compiled code, which a run makes anew; "
+            "JAX_COMPILATION_CACHE_DIR can name one",
+            file=sys.stderr,
+        )
+        jax.config.update("jax_enable_compilation_cache", False)
+    elif "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+        jax.config.update("jax_compilation_cache_dir", folder)
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     given = (_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
     if _DISTRIBUTED.value or given != (None, None, None):
         _join_processes(*given)
+    try:
+        jax.devices()
+    except (RuntimeError, AssertionError) as error:
+        wanted = os.environ.get("JAX_PLATFORMS", "")
+        first = (str(error) or "no such device").splitlines()[0]
+        raise ConfigError(f"JAX_PLATFORMS: found {wanted!r}, but JAX says: {first}") from error
 
 
 def _join_processes(
@@ -160,4 +177,7 @@ def _join_processes(
 
 
 if __name__ == "__main__":
+    machine.open_streams()
+    if problem := machine.unsupported():
+        command_line.fail(problem)
     app.run(main, flags_parser=command_line.parse_flags)

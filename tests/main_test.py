@@ -15,6 +15,7 @@ from spiral_vae.exact import ground_truth
 from spiral_vae.exact.model import judge
 from spiral_vae.runs import load as trained
 from spiral_vae.workdir import life as workdir
+from tests.workdir.tensorboard_test import events
 
 TINY = ("--config.train.num_epochs=40", "--config.train.log_every=10")
 
@@ -59,24 +60,37 @@ def test_prints_the_plan_the_table_and_where_the_results_are(run):
 def test_workdir_holds_what_it_should_and_nothing_else(run):
     workdir, _ = run
     figures = "basic_run training progress density posterior gaps calibration".split()
-    expected = {"config.json", "environment.json", "summary.csv", "results.nc", "params.npz"}
+    expected = {
+        "config.json",
+        "environment.json",
+        "summary.csv",
+        "results.nc",
+        "params.npz",
+        "data.npz",
+    }
     expected |= {"metrics/training.npz", "metrics/probes.npz", "SHA256SUMS", ".lock"}
     expected |= {f"figures/{name}.{kind}" for name in figures for kind in ("png", "svg")}
     found = {str(path.relative_to(workdir)) for path in workdir.rglob("*") if path.is_file()}
-    events = {name for name in found if name.startswith("metrics/tensorboard/")}
+    logs = {name for name in found if name.startswith("metrics/tensorboard/")}
     checkpoints = {name for name in found if name.startswith("checkpoints/")}
-    assert found - events - checkpoints == expected
+    assert found - logs - checkpoints == expected
     assert {name.split("/epoch_")[0] for name in checkpoints} == {
         f"checkpoints/group_0/cell_0000{cell}" for cell in range(2)
     }
-    assert sorted(name.split("/")[2] for name in events) == [f"lane_000{i}" for i in range(4)]
+    assert sorted(name.split("/")[2] for name in logs) == [f"lane_000{i}" for i in range(4)]
 
 
 def test_event_files_carry_the_curves(run):
     workdir, _ = run
-    (events,) = (workdir / "metrics/tensorboard/lane_0003").iterdir()
-    content = events.read_bytes()
-    assert all(name in content for name in (b"loss", b"reconstruction", b"kl"))
+    (file,) = (workdir / "metrics/tensorboard/lane_0003").iterdir()
+    _, *found = events(file)
+    for name, prefix in (("training", ""), ("probes", "probe/")):
+        with np.load(workdir / f"metrics/{name}.npz") as arrays:
+            wanted = [
+                (int(epoch), {prefix + key: arrays[key][3, i] for key in set(arrays) - {"epoch"}})
+                for i, epoch in enumerate(arrays["epoch"])
+            ]
+        assert [event for event in found if ("/" in min(event[1])) == bool(prefix)] == wanted
 
 
 def test_summary_has_the_contract_columns_in_the_order_of_the_product(run):
@@ -225,8 +239,8 @@ def test_debug_nans_leads_to_the_line(main, tmp_path):
     small = ("--config.data.num_points=10", "--config.train.batch_size=5")
     args = (*small, "--sweep=optimizer.decoder_learning_rate=1e-3,1e30")
     broken = main(*TINY, *args, "--config.evaluate.every=0", workdir=path)()
-    assert (broken.code, broken.stderr) == (0, "")
-    assert "not finite" in broken.stdout
+    assert (broken.code, broken.stderr) == (3, "")
+    assert broken.stdout.splitlines()[-3] == "1 of 2 lanes failed."
     assert [row["status"] for row in read_rows(path)] == [
         "ok",
         "not finite at step 2: reconstruction",
@@ -245,7 +259,7 @@ def test_workdir_with_a_run_is_refused_and_left_alone(run, main):
     before = hashes(folder)
     refused = main(*TINY, workdir=folder)()
     assert (refused.code, refused.stdout) == (2, "")
-    assert refused.stderr.startswith("error: --workdir: ") and refused.stderr.count("\n") == 1
+    assert refused.stderr.startswith("error: workdir: ") and refused.stderr.count("\n") == 1
     assert hashes(folder) == before
 
 

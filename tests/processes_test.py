@@ -101,7 +101,7 @@ def test_all_processes_stop_when_the_workdir_is_in_use(main, tmp_path):
     first, second = _pair(main, tmp_path)
     assert (first.code, second.code) == (2, 2)
     found = f"{tmp_path} holds files already (kept)"
-    error = f"error: --workdir: {found}; give a new or an empty folder"
+    error = f"error: workdir: {found}; give a new or an empty folder"
     assert error in first.stderr.splitlines()
     for run in (first, second):
         assert not _printed(run) and "Traceback" not in run.stderr

@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 
 from spiral_vae import fields as fields_lib
 from spiral_vae.config.settings import MAX_LANES, ROOTS
-from spiral_vae.config.values import ConfigError, flatten, parse, parseable, type_of
+from spiral_vae.config.values import ConfigError, empties, flatten, parse, parseable, type_of
 from spiral_vae.fields import Fields
 
 Row = dict[str, Any]  # one lane: its 'seed' and the values of the swept fields
@@ -19,7 +19,7 @@ Row = dict[str, Any]  # one lane: its 'seed' and the values of the swept fields
 
 @dataclasses.dataclass(frozen=True)
 class Axis:
-    """One axis of a sweep: a dotted field and its values, of the field's type."""
+    """One axis of a sweep: a dotted field and its values, of the field's type or None."""
 
     path: str
     values: tuple
@@ -45,10 +45,12 @@ def _parse_axis(text: str, fields: Fields) -> Axis:
         raise ConfigError(f"{path}: a {type_.__name__} can't be swept")
     if not listed:
         raise ConfigError(f"{path}: the sweep has no values")
+    values: list[Any]
     if spread := re.fullmatch(r"(lin|log)\((.*)\)", listed):
         values = _range(path, spread[1], spread[2], type_)
     else:
-        values = [parse(path, item.strip(), type_) for item in listed.split(",")]
+        items = [item.strip() for item in listed.split(",")]
+        values = [None if empties(path, item) else parse(path, item, type_) for item in items]
     for value in values:
         if isinstance(value, float) and not math.isfinite(value):
             raise ConfigError(f"{path}: {value} can't be swept, must be finite")

@@ -17,7 +17,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from spiral_vae.config import sources
-from spiral_vae.config.values import ConfigError, flatten, parse, parseable, type_of
+from spiral_vae.config.values import ConfigError, empties, flatten, parse, parseable, type_of
 from spiral_vae.fields import Fields
 
 DEFAULT = "base"  # by name: a folder may have a configs/base.py that is another project's
@@ -60,11 +60,14 @@ def parse_flags(argv: Sequence[str], flag_values: flags.FlagValues = flags.FLAGS
         for path, text, value in given:
             if path is not None:
                 _check_override(path, text, value, fields)
-        rest = [argv[0], *_without_config(args)]
+        rest = [argv[0], *_of_the_library(args)]
         config_flags.DEFINE_config_dict(
             "config", config, _HELP, flag_values, lock_config=True, sys_argv=rest
         )
         rest = flag_values(rest)
+        last = {path: value for path, _, value in given if path is not None}
+        emptied = [path for path, value in last.items() if empties(path, value)]
+        flag_values.config.update_from_flattened_dict(dict.fromkeys(emptied))
         if rest[1:]:
             raise ConfigError(f"{rest[1]!r}: not a flag; flags have the form --NAME=VALUE")
         return rest
@@ -81,17 +84,19 @@ _HELP = (
 _CONFIG_FLAG = re.compile(r"--?(?:no)?config(?:\.([^=]*))?(?:=(.*))?", re.DOTALL)
 
 
-def _without_config(args: Sequence[str]) -> list[str]:
-    """Returns the arguments without --config and its value."""
+def _of_the_library(args: Sequence[str]) -> list[str]:
+    """Returns the arguments without those that are read here: --config, and 'none' for a field."""
     rest, skip = [], False
-    for arg in args:
+    for arg, following in itertools.zip_longest(args, args[1:]):
         match = _CONFIG_FLAG.fullmatch(arg)
         if skip:
             skip = False
-        elif match is None or match[1] is not None:
-            rest.append(arg)
-        else:
+        elif match and (
+            match[1] is None or empties(match[1], following if match[2] is None else match[2])
+        ):
             skip = match[2] is None  # then the value follows
+        else:
+            rest.append(arg)
     return rest
 
 
@@ -111,7 +116,7 @@ def _check_override(path: str, text: str | None, value: str | None, fields: Fiel
     """Raises ConfigError if the field doesn't exist or the value isn't of its type."""
     type_ = type_of(path, fields)
     given = text if type_ is bool else value  # a boolean never takes the next argument
-    if given is not None and parseable(type_):
+    if given is not None and parseable(type_) and not empties(path, given):
         parse(path, given, type_)
 
 

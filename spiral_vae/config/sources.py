@@ -79,7 +79,7 @@ def load_file(path: Path) -> ModuleType:
             return sys.modules[name]
         spec = importlib.util.spec_from_file_location(name, full)
         if spec is None or spec.loader is None:
-            raise ConfigError(f"--config: {path} is no Python file")
+            raise ConfigError(f"{path}: is no Python file")
         module = importlib.util.module_from_spec(spec)
         setattr(module, _DIGEST, hashlib.sha256(content).hexdigest())
         sys.modules[name] = module  # dataclasses look their module up
@@ -112,6 +112,4 @@ def _told(path: Path, error: BaseException) -> ConfigError:
     lines = [frame.lineno for frame in frames if frame.filename in names]
     where = f"{path}, line {lines[-1]}" if lines else str(path)
     known = isinstance(error, ConfigError | FieldError)
-    return ConfigError(
-        f"--config: {where}: " + f"{type(error).__name__}: " * (not known) + f"{error}"
-    )
+    return ConfigError(f"{where}: " + f"{type(error).__name__}: " * (not known) + f"{error}")

@@ -84,10 +84,18 @@ def parseable(type_: type) -> bool:
     return type_ in _PARSERS
 
 
+def empties(path: str, text: str | None) -> bool:
+    """Returns whether a text takes the value of an optional field away: it is 'none'."""
+    known = fields_lib.declared(*ROOTS).get(path)
+    return known is not None and known.fields[0].rule.empty and (text or "").lower() == "none"
+
+
 def parse(path: str, text: str, type_: type) -> Any:
     """Returns the value that a text stands for; raises ConfigError if it isn't of the type."""
     wanted, parser = _PARSERS[type_]
     try:
         return parser.parse(text)
     except (TypeError, ValueError):
+        if empties(path, "none"):
+            wanted += " or none"
         raise ConfigError(f"{path}: {text!r} is not {wanted}") from None

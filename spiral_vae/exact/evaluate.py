@@ -10,6 +10,7 @@ import numpy as np
 from scipy import special
 from scipy.spatial import cKDTree
 
+from spiral_vae import numerics
 from spiral_vae.exact import ground_truth, inference
 from spiral_vae.exact.ground_truth import Truth
 from spiral_vae.exact.inference import Encode, Posteriors
@@ -205,7 +206,7 @@ def _latent_metrics(t: np.ndarray, q: Posteriors, curve: Curve) -> dict[str, flo
         "max_scale_deviation": np.max(np.abs(scale - 1)),
     }
     if q.latent_dim == 1:
-        with jax.enable_x64(True):
+        with numerics.double():
             true_rank = np.asarray(jax.tree.map(float, curve).cdf(t))
         rank = special.ndtr(np.copysign(1.0, correlation) * mean[:, 0])
         metrics["map_error"] = np.sqrt(np.mean((rank - true_rank) ** 2))

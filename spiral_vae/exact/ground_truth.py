@@ -17,6 +17,7 @@ import jax
 import numpy as np
 from scipy import special
 
+from spiral_vae import numerics
 from spiral_vae.exact import mixture
 from spiral_vae.exact.mixture import Mixture
 from spiral_vae.maths import observation as observation_lib
@@ -84,7 +85,7 @@ def truth_density(curve: Curve) -> Density:
         with np.errstate(divide="ignore"):
             return np.log(_numpy(_DENSITY, t, curve))
 
-    with jax.enable_x64(True):
+    with numerics.double():
         pieces = np.asarray(_PIECES(curve), np.float64)
     return _joined(
         [_on_panels(observe, log_density, tuple(ends), np.ptp(ends) / 8) for ends in pieces]
@@ -273,5 +274,5 @@ def true_decoder(curve: Curve) -> Observe:
 
 
 def _numpy(function, values: np.ndarray, curve: Curve):
-    with jax.enable_x64(True):
+    with numerics.double():
         return shapes.mapped(lambda batch: function(batch, curve), np.asarray(values, np.float64))

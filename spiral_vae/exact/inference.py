@@ -20,6 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from scipy.special import logsumexp
 
+from spiral_vae import numerics
 from spiral_vae.exact import mixture
 from spiral_vae.exact.mixture import Mixture, gauss_legendre
 from spiral_vae.maths import observation as observation_lib
@@ -111,7 +112,7 @@ class Posteriors:
         return self._mapped(_cdf, z, size=512)
 
     def _mapped(self, function: Callable, *batches: np.ndarray, size: int) -> Any:
-        with jax.enable_x64(True):
+        with numerics.double():
             family = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float64), self.family)
             heads = {name: np.asarray(head, np.float64) for name, head in self.heads.items()}
             return shapes.mapped(functools.partial(function, family), heads, *batches, size=size)
@@ -334,7 +335,7 @@ def log_likelihood(observe: Observe, x: np.ndarray, z: np.ndarray) -> tuple[np.n
         return _likelihoods(x, observe(z))
 
     flat = z.reshape(-1, z.shape[-1])
-    with jax.enable_x64(True):
+    with numerics.double():
         both = shapes.mapped(block, np.repeat(x, z.shape[1], axis=0), flat)
     return tuple(values.reshape(z.shape[:2]) for values in both)
 

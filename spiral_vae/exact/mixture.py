@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.scipy.special import logsumexp
 
+from spiral_vae import numerics
 from spiral_vae.maths import observation as observation_lib
 from spiral_vae.maths import shapes
 from spiral_vae.maths.arrays import Array
@@ -140,7 +141,7 @@ def log_density(x: np.ndarray, mixture: Mixture) -> np.ndarray:
     for a point are left out of its sum; the bound is rigorous, so this costs no accuracy.
     """
     x = np.asarray(x, np.float64)
-    with jax.enable_x64(True):
+    with numerics.double():
         blocks = jax.device_put(_blocks(mixture))
         keep = num_blocks = len(blocks.radius)
         if num_blocks > 64:
@@ -158,7 +159,7 @@ def log_joint(x: np.ndarray, mixture: Mixture) -> np.ndarray:
     """Returns log p(x, z) at the nodes, [N, K], for x [N, D]."""
     num = len(mixture.z)
     size = shapes.bucket(num)
-    with jax.enable_x64(True):
+    with numerics.double():
         nodes = jax.tree.map(lambda leaf: shapes.pad(leaf, size), mixture.observation)
         nodes = jax.device_put(nodes)
         found = shapes.mapped(lambda x: _log_likelihoods(x, nodes), x, size=_FEW)

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from spiral_vae import numerics
 from spiral_vae.exact import evaluate
 from spiral_vae.exact.inference import Encode, Posteriors
 from spiral_vae.maths import shapes
@@ -66,12 +67,12 @@ def functions_of(
       likelihood: of one lane.
       params: of encoder, decoder and likelihood, with what the latter carried.
     """
-    with jax.enable_x64(True):
+    with numerics.double():
         fixed = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float64), (params, likelihood))
 
     def on_batch(function: Callable) -> Callable:
         def call(batch: np.ndarray):
-            with jax.enable_x64(True):
+            with numerics.double():
                 return shapes.mapped(
                     functools.partial(function, *fixed), np.asarray(batch, np.float64)
                 )

@@ -33,7 +33,7 @@ def field_page() -> str:
         options = {option: None for one in own for option in one.rule.options}
         allowed = " or ".join(f"`{option}`" for option in options) or field.rule.allowed
         meaning = "; ".join(dict.fromkeys(one.meaning for one in own))
-        default = "empty" if field.default is None else f"`{field.default!r}`"
+        default = "none" if field.default is None else f"`{field.default!r}`"
         lines.append(
             f"| `{path}` | {default} | {_escaped(allowed)} | {_escaped(meaning)} | "
             f"{_users(users)} | {swept} |"

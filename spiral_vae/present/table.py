@@ -22,12 +22,14 @@ def table(rows: Sequence[dict[str, Any]], axes: Sequence[str]) -> str:
       rows: of summary.csv.
       axes: the swept fields.
     """
+    failed = sum(row["status"] != "ok" for row in rows)
+    end = f"\n{_LEGEND}" + f"\n{failed} of {len(rows)} lanes failed." * bool(failed)
     if len(rows) <= MAX_LINES:
-        return f"{_lane_table(rows, ['seed', *axes])}\n{_LEGEND}"
+        return _lane_table(rows, ["seed", *axes]) + end
     keys = axes  # the seeds are what a line summarises
     points: dict[tuple, list[dict[str, Any]]] = {}
     for row in rows:
-        points.setdefault(tuple(row[key] for key in keys), []).append(row)
+        points.setdefault(tuple(row.get(key) for key in keys), []).append(row)
     heading = [
         *_short_names(keys),
         "lanes",
@@ -36,7 +38,7 @@ def table(rows: Sequence[dict[str, Any]], axes: Sequence[str]) -> str:
         "verdicts",
     ]
     lines = [[*map(_plain, point), *_point_cells(own)] for point, own in points.items()]
-    return f"{_aligned(heading, lines)}\n{_LEGEND}"
+    return _aligned(heading, lines) + end
 
 
 _LEGEND = (
@@ -52,7 +54,7 @@ def _lane_table(rows: Sequence[dict[str, Any]], keys: Sequence[str]) -> str:
         heading = _short_names(keys) + [column.heading or column.name for column in columns]
         lines = [
             [
-                *(_plain(row[key]) for key in keys),
+                *(_plain(row.get(key)) for key in keys),
                 *(
                     _number(row[column.name], column.form) if column.name in row else "-"
                     for column in columns
@@ -110,6 +112,8 @@ def _number(value: float, form: str = "{:.4f}") -> str:
 
 
 def _plain(value: Any) -> str:
+    if value is None:
+        return "none"
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 

@@ -118,10 +118,10 @@ class PlaneCurve(Curve):
     dim: ClassVar[int] = 2
 
     noise_sigma_x: Number | None = field(
-        None, optional(POSITIVE), "the same of the first axis alone; empty: noise_sigma"
+        None, optional(POSITIVE), "the same of the first axis alone; none: noise_sigma"
     )
     noise_sigma_y: Number | None = field(
-        None, optional(POSITIVE), "the same of the second axis alone; empty: noise_sigma"
+        None, optional(POSITIVE), "the same of the second axis alone; none: noise_sigma"
     )
     noise_angle: Number = field(0.0, FINITE, "rotation of the two axes of the noise, rad")
 

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from spiral_vae import fields
+from spiral_vae import fields, numerics
 from spiral_vae.config.lanes import Group
 from spiral_vae.config.values import ConfigError
 from spiral_vae.exact.mixture import gauss_legendre
@@ -28,6 +28,7 @@ _TOLERANCE = 1e-3  # of integrals that should be one
 _REACH = 60.0  # standard deviations of an integral over a density
 
 
+@numerics.single()
 def kinds(groups: Sequence[Group]) -> None:
     """Raises ConfigError if a user's kind, of a lane of any group, breaks its contract."""
     for group in groups:

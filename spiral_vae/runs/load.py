@@ -2,18 +2,21 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
 
+from spiral_vae import numerics
 from spiral_vae.config import axes, lanes, stored
 from spiral_vae.exact.model import Model, of_lane, take
+from spiral_vae.process import Data
 from spiral_vae.training import train
 from spiral_vae.workdir import files, life
 
 
 def load(workdir: str | Path, lane: int = 0) -> Model:
-    """Returns a lane of a workdir with its training data, which its seed makes again.
+    """Returns a lane of a workdir with its training data.
 
     Args:
       workdir: of a finished run.
@@ -24,21 +27,31 @@ def load(workdir: str | Path, lane: int = 0) -> Model:
       ConfigError: a file of the user's that the run uses is gone or has changed.
     """
     path = Path(workdir)
-    life.verify(path, life.CONFIG, life.PARAMS)
+    has_data = life.holds(path, life.DATA)
+    life.verify(path, life.CONFIG, life.PARAMS, *[life.DATA] * has_data)
     config = stored.from_json((path / life.CONFIG).read_text())
     _, rows = axes.expand(config, config.sweep)
     if not 0 <= lane < len(rows):
         raise life.WorkdirError(f"{path} has the lanes 0 to {len(rows) - 1}, not {lane}")
     (group,) = lanes.groups(config, rows[lane : lane + 1])
-    with np.load(path / life.PARAMS) as arrays:
-        flat = _lane_params(arrays, lane)
     numbers = take(group.lanes, 0)
-    _, data = jax.jit(train.init)(numbers)
-    return of_lane(numbers, files.nested_params(flat), data)
+    params = files.nested_params(_of_lane(path / life.PARAMS, lane))
+    if has_data:
+        data = Data(**_of_lane(path / life.DATA, lane))
+    else:  # a run of a version before 0.2
+        with numerics.single():
+            _, data = jax.jit(train.init)(numbers)
+    return of_lane(numbers, params, data)
 
 
-def _lane_params(arrays: Mapping[str, np.ndarray], number: int) -> dict[str, np.ndarray]:
-    """Returns a lane's flat params out of params.npz, from its group if there are several."""
+def _of_lane(path: Path, number: int) -> dict[str, Any]:
+    """Returns a lane's arrays out of params.npz or data.npz."""
+    with np.load(path) as arrays:
+        return _chosen(arrays, number)
+
+
+def _chosen(arrays: Mapping[str, np.ndarray], number: int) -> dict[str, np.ndarray]:
+    """Returns a lane's arrays, from its group if there are several."""
     for name in arrays:
         if name.endswith("/lane") and number in arrays[name]:
             prefix, row = name.removesuffix("lane"), list(arrays[name]).index(number)

@@ -8,10 +8,11 @@ from pathlib import Path
 import jax
 from ml_collections import ConfigDict
 
+from spiral_vae import numerics
 from spiral_vae.config import axes, lanes
 from spiral_vae.process import Data
 from spiral_vae.training import cells, train
-from spiral_vae.workdir import files, life
+from spiral_vae.workdir import environment, files, life
 from spiral_vae.workdir.checkpoint import Checkpoints
 from spiral_vae.workdir.life import WorkdirError
 
@@ -47,9 +48,11 @@ def failures(config: ConfigDict, workdir: str | Path) -> Iterator[Failure]:
     broken = {lane for lane, status in statuses if status.startswith(cells.NOT_FINITE)}
     for number, group in enumerate(lanes.groups(config, rows)):
         store = Checkpoints(path / life.CHECKPOINTS / f"group_{number}", keep=1)
-        for place, state, data, lane in cells.failed(
-            group.lanes, cell_width=config.cell_width, store=store
-        ):
+        try:
+            failed = cells.failed(group.lanes, cell_width=config.cell_width, store=store)
+        except cells.OtherData:
+            raise WorkdirError(environment.other_data(path)) from None
+        for place, state, data, lane in failed:
             place = int(group.index[place])
             broken.discard(place)
             yield _again(place, state, data, lane)
@@ -57,6 +60,7 @@ def failures(config: ConfigDict, workdir: str | Path) -> Iterator[Failure]:
         raise WorkdirError(f"{path} has no good checkpoint of lane {min(broken)}")
 
 
+@numerics.single()
 def _again(number: int, state: train.State, data: Data, lane: train.Lane) -> Failure:
     step, term = train.first_failure(state, data, lane)
     steps = train.batches(state.epoch, state.key, data, lane)

@@ -3,11 +3,12 @@
 import concurrent.futures
 import contextlib
 import dataclasses
+import functools
 import importlib
 import json
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,10 +18,11 @@ from jax.experimental import multihost_utils
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
-from spiral_vae import machine
+from spiral_vae import machine, numerics
 from spiral_vae.config import axes, lanes, stored
 from spiral_vae.config.axes import Axis, Row
 from spiral_vae.config.lanes import Group
+from spiral_vae.config.values import ConfigError
 from spiral_vae.exact import evaluate, probe
 from spiral_vae.exact.model import Model, judge, of_lane, take
 from spiral_vae.runs import check, dataset
@@ -65,11 +67,14 @@ def train_and_evaluate(
       stop: asked again and again whether to stop; what was trained is stored then.
 
     Raises:
-      ConfigError: the config or its sweep is wrong, or not that of the run to go on with, or a
-        user's kind does not keep its contract; nothing was written.
-      WorkdirError: the workdir can't be used, or what is in it is damaged.
+      ConfigError: the config or its sweep is wrong, or not that of the run to go on with, a user's
+        kind does not keep its contract, or JAX is set to other numbers; nothing was written.
+      WorkdirError: the workdir can't be used, what is in it is damaged, or the data of the run to
+        go on with can't be made again.
       Stopped: because of `stop`; with the workdir.
     """
+    if problems := numerics.problems():
+        raise ConfigError("\n".join(problems))
     swept, rows = axes.expand(config, config.sweep)
     groups = lanes.groups(config, rows)
     check.kinds(groups)
@@ -96,6 +101,8 @@ def train_and_evaluate(
             found = _on_first(lambda: _finish(path, groups, trained, rows, draw=draw, stop=stop))
         except Stopped:
             raise Stopped(path) from None
+        except cells.OtherData:
+            raise life.WorkdirError(environment.other_data(path)) from None
         return Outcome(path, paths, found) if found is not None else None
 
 
@@ -118,12 +125,15 @@ def _begin(path: Path, config: ConfigDict) -> None:
     else:
         life.begin(path, text)
     if not life.is_finished(path):
-        if changed := environment.write(path / "environment.json"):
+        tensorboard.clear(path / life.EVENTS)
+        if changed := environment.write(path / environment.NAME):
             print(
-                f"note: {', '.join(changed)} changed since this run began; its numbers may not be "
-                "those of either version",
+                f"note: {', '.join(changed)} changed since this run began; its numbers may be "
+                "those of neither",
                 file=sys.stderr,
             )
+        for name, flags in numerics.variables().items():
+            print(f"note: {name} holds {flags}, which may change numbers", file=sys.stderr)
 
 
 def _stored_rows(path: Path) -> list[dict[str, Any]]:
@@ -211,13 +221,20 @@ def _train(
     quiet: bool,
 ) -> list[cells.Trained]:
     total = sum(len(group.index) * group.lanes.train.num_epochs for group in groups)
+    events = tensorboard.Events(path / life.EVENTS)
     # disable=None keeps the bar quiet when the output is no terminal.
     with tqdm(total=total, unit=" epochs", unit_scale=True, disable=quiet or None) as bar:
 
-        def on_chunk(num_epochs: int, metrics: dict[str, np.ndarray]) -> None:
-            means = {name: f"{np.mean(value):.4g}" for name, value in metrics.items()}
+        def on_chunk(group: Group, chunk: Sequence[cells.Progress]) -> None:
+            for one in chunk:
+                for prefix, rows in (("", one.metrics), ("probe/", one.probes)):
+                    for epoch, row in rows.items():
+                        named = {prefix + name: values for name, values in row.items()}
+                        events.write(group.index[one.lanes], epoch, named)
+            last = [one.metrics[max(one.metrics)] for one in chunk]
+            means = {key: f"{np.mean([np.mean(row[key]) for row in last]):.4g}" for key in last[0]}
             bar.set_postfix(means, refresh=False)
-            bar.update(num_epochs)
+            bar.update(sum(one.num_epochs * len(one.lanes) for one in chunk))
 
         trained = []
         for number, group in enumerate(groups):
@@ -227,14 +244,12 @@ def _train(
                 cell_width=config.cell_width,
                 probe=probe.probe,
                 probe_every=int(np.ceil(config.evaluate.every * group.lanes.train.num_epochs)),
-                on_chunk=on_chunk,
+                on_chunk=functools.partial(on_chunk, group),
                 store=Checkpoints(folder, config.checkpoint.keep),
                 store_every=config.checkpoint.every,
                 stop=stop,
             )
             trained.append(found)
-            # A compiled group maps a thousand pieces of memory, of which a process may have 65 530.
-            jax.clear_caches()
         return trained
 
 
@@ -254,11 +269,9 @@ def _write_training(path: Path, groups: Sequence[Group], trained: Sequence[cells
             if all(key in one for one in metrics)  # two latents have fewer probes
         }
         files.write_npz(path / "metrics" / f"{name}.npz", {"epoch": every, **arrays})
-    for group, one in zip(groups, trained, strict=True):
-        tensorboard.write(
-            path / "metrics" / "tensorboard", one.epoch, one.metrics, list(group.index)
-        )
-    files.write_npz(path / "params.npz", _params_by_name(groups, trained, order))
+    params = [files.flat_params(one.params) for one in trained]
+    files.write_npz(path / life.PARAMS, _by_lane(groups, params, order))
+    files.write_npz(path / life.DATA, _by_lane(groups, [vars(one.data) for one in trained], order))
 
 
 def _placed(values: np.ndarray, epoch: np.ndarray, every: np.ndarray) -> np.ndarray:
@@ -268,16 +281,17 @@ def _placed(values: np.ndarray, epoch: np.ndarray, every: np.ndarray) -> np.ndar
     return placed
 
 
-def _params_by_name(groups, trained, order) -> dict[str, np.ndarray]:
-    """Returns params by name, [lanes, ...]; under group_K/ where shapes differ between groups."""
-    named = [files.flat_params(one.params) for one in trained]
-    shapes = {tuple((key, leaf.shape[1:]) for key, leaf in params.items()) for params in named}
+def _by_lane(
+    groups: Sequence[Group], found: Sequence[Mapping[str, np.ndarray]], order: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Returns arrays by name, [lanes, ...]; under group_K/ where shapes differ between groups."""
+    shapes = {tuple((key, leaf.shape[1:]) for key, leaf in one.items()) for one in found}
     if len(shapes) == 1:
-        return {key: np.concatenate([params[key] for params in named])[order] for key in named[0]}
+        return {key: np.concatenate([one[key] for one in found])[order] for key in found[0]}
     arrays = {}
-    for number, (group, params) in enumerate(zip(groups, named, strict=True)):
+    for number, (group, one) in enumerate(zip(groups, found, strict=True)):
         arrays[f"group_{number}/lane"] = group.index
-        arrays |= {f"group_{number}/{key}": leaf for key, leaf in params.items()}
+        arrays |= {f"group_{number}/{key}": leaf for key, leaf in one.items()}
     return arrays
 
 

@@ -19,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
 
+from spiral_vae import numerics
 from spiral_vae.model import networks
 from spiral_vae.process import Data
 from spiral_vae.training.train import TERMS, Lane, State, first_failure, init, train_chunk
@@ -35,11 +36,30 @@ _CHUNK_OPTIONS = {
 _PROBE_OPTIONS = {"xla_cpu_use_fusion_emitters": False}
 _INIT_OPTIONS = {"xla_cpu_use_fusion_emitters": False, "xla_backend_optimization_level": 1}
 NOT_FINITE = "not finite"  # how the status of a lane that broke down begins
-OnChunk = Callable[[int, dict[str, np.ndarray]], None]
+# Structures of lanes for which compiled code is kept. Each maps a thousand pieces of memory, of
+# which a process may have 65 530.
+_MAX_COMPILED = 16
+_SAME = 1e-4  # within which data are the same but for rounding
 
 
 class Stopped(Exception):
     """Training was asked to stop and did."""
+
+
+class OtherData(Exception):
+    """A seed does not make the data again with which a stored cell was trained."""
+
+
+class Progress(NamedTuple):
+    """What the lanes of a cell have newly come to; nan in what a lane did not get to."""
+
+    lanes: np.ndarray  # their places among all, [N]
+    num_epochs: int  # that each was trained
+    metrics: dict[int, dict[str, np.ndarray]]  # by the epoch at which they end, [N] each
+    probes: dict[int, dict[str, np.ndarray]]
+
+
+OnChunk = Callable[[Sequence[Progress]], None]
 
 
 class Store(Protocol):
@@ -76,6 +96,7 @@ class Trained:
         return f"{NOT_FINITE} at step {self.failed_step[i]}: {TERMS[self.failed_term[i]]}"
 
 
+@numerics.single()
 def train(
     lanes: Lane,
     *,
@@ -97,8 +118,8 @@ def train(
         gives a width of one other roundings than all others.
       probe: more metrics of one lane, taken every so often.
       probe_every: epochs between two probes, rounded up to whole chunks; 0 for none.
-      on_chunk: told after each chunk the epochs that this added (summed over lanes of this
-        process) and the chunk's metrics, [lanes of the round] each; none for what was stored.
+      on_chunk: told after each chunk what this added to each cell that this process trains, and
+        before the first one all that a stored cell has.
       devices: those of this process to use, by default all.
       params: of encoder and decoder, where to start from instead of fresh ones, leaves [R, ...].
       store: where cells go on from and are kept.
@@ -107,16 +128,17 @@ def train(
 
     Raises:
       Stopped: because of `stop`.
+      OtherData: a stored cell was trained with other data than its seeds make here.
     """
     num_lanes = len(lanes.seed)
     num_epochs, log_every = lanes.train.num_epochs, lanes.train.log_every
     ends = [min(e + log_every, num_epochs) for e in range(0, num_epochs, log_every)]
     probe_ends = _probe_ends(ends, probe_every)
-    cells = _cells(lanes, params, cell_width, _compiled(probe))
+    cells = _cells(lanes, params, cell_width, probe)
     for cell in cells:
         if stored := store and _usable(store, cell.number, ends, probe_ends):
             cell.restore(*stored)
-            on_chunk(cell.epoch * cell.num_lanes, {})
+            on_chunk([cell.progress(0)])
     devices = list(devices or jax.local_devices())[: len(cells)]
     unfinished = [cell for cell in cells if cell.epoch < num_epochs]
     with concurrent.futures.ThreadPoolExecutor(len(devices)) as pool:  # they compile side by side
@@ -128,14 +150,15 @@ def train(
                 if end <= begin:
                     continue
                 advance = functools.partial(_Cell.advance, epoch=end, probed=end in probe_ends)
-                metrics = list(pool.map(advance, group))
+                list(pool.map(numerics.single()(advance), group))
                 last, stopped = end == ends[-1], stop()
                 if last:
-                    list(pool.map(functools.partial(_Cell.settle, log_every=log_every), group))
+                    settle = functools.partial(_Cell.settle, log_every=log_every)
+                    list(pool.map(numerics.single()(settle), group))
                 if store and (stopped or (store_every and (last or chunk % store_every == 0))):
                     for cell in group:
                         store.save(cell.number, end, cell.stored())
-                on_chunk((end - begin) * sum(cell.num_lanes for cell in group), _joined(metrics))
+                on_chunk([cell.progress(begin) for cell in group])
                 if stopped:
                     raise Stopped
                 begin = end
@@ -168,23 +191,24 @@ def _usable(
     return stored
 
 
-def failed(
-    lanes: Lane, *, cell_width: int, store: Store
-) -> Iterator[tuple[int, State, Data, Lane]]:
-    """Yields the place of each trained lane that broke down, and its last state, data and numbers.
+@numerics.single()
+def failed(lanes: Lane, *, cell_width: int, store: Store) -> list[tuple[int, State, Data, Lane]]:
+    """Returns the place of each trained lane that broke down, its last state, data and numbers.
 
     Args:
       lanes: the numbers of R runs, leaves [R].
       cell_width: that with which they were trained.
       store: where their cells are.
     """
-    for cell in _cells(lanes, None, cell_width, _compiled(None)):
+    found = []
+    for cell in _cells(lanes, None, cell_width, None):
         if stored := store.load(cell.number, [lanes.train.num_epochs]):
             cell.restore(*stored)
             cell.place(jax.local_devices()[0])
             for i in np.flatnonzero(np.asarray(cell.state.epoch)[: cell.num_lanes] < cell.epoch):
                 one = jax.tree.map(lambda leaf, i=i: leaf[i], (cell.state, cell.data, cell.lanes))
-                yield int(cell.places[i]), *one
+                found.append((int(cell.places[i]), *one))
+    return found
 
 
 class _Functions(NamedTuple):
@@ -196,8 +220,10 @@ class _Functions(NamedTuple):
     failure: Callable
 
 
-@functools.cache
-def _compiled(probe: Probe | None) -> _Functions:
+@functools.lru_cache(_MAX_COMPILED)
+def _compiled(probe: Probe | None, structure: Any, width: int) -> _Functions:
+    """Returns the functions for cells of lanes of a structure, so many side by side."""
+    del structure, width  # each has functions of its own, that go when it is long not used
     return _Functions(
         init=jax.jit(jax.vmap(init), compiler_options=_known(_INIT_OPTIONS)),
         chunk=jax.jit(
@@ -227,11 +253,12 @@ def _is_known(name: str, value: Any) -> bool:
 
 
 def _cells(
-    lanes: Lane, params: networks.Params | None, cell_width: int, functions: _Functions
+    lanes: Lane, params: networks.Params | None, cell_width: int, probe: Probe | None
 ) -> list["_Cell"]:
     """Returns the cells of this process. Every process takes as many."""
     num_lanes = len(lanes.seed)
     width = min(cell_width, max(2, num_lanes))
+    functions = _compiled(probe, jax.tree.structure(lanes), width)
     # Padding repeats the last lane; it is cut off at the end.
     size = width * jax.process_count()
     places = np.minimum(np.arange(math.ceil(num_lanes / size) * size), num_lanes - 1)
@@ -265,7 +292,10 @@ class _Cell:
 
     def place(self, device: jax.Device) -> None:
         """Puts the cell on a device, to train there from where it was."""
-        state, self.data = self.functions.init(self.lanes)
+        state, data = self.functions.init(self.lanes)
+        self._check(data)
+        if self.data is None:
+            self.data = data
         if self.params is not None:
             given = {name: self.params[name] for name in ("encoder", "decoder")}
             state = dataclasses.replace(state, params=state.params | given)
@@ -275,15 +305,40 @@ class _Cell:
             (self.lanes, self.state, self.data), device
         )
 
-    def advance(self, epoch: int, probed: bool) -> dict[str, np.ndarray]:
-        """Trains up to an epoch; returns the chunk's metrics without those of the padding."""
+    def _check(self, data: Data) -> None:
+        """Raises OtherData if these are not the data with which the cell was trained so far.
+
+        On another kind of device they may be rounded otherwise; what was stored is kept.
+        """
+        for old, new in zip(jax.tree.leaves(self.data), jax.tree.leaves(data), strict=False):
+            if not np.allclose(old, new, rtol=_SAME, atol=_SAME, equal_nan=True):
+                raise OtherData
+
+    def progress(self, since: int) -> Progress:
+        """Returns what the lanes have come to since an epoch, without the padding."""
+        reached = np.asarray(self.state.epoch)[: self.num_lanes]
+
+        def after(rows: Mapping[int, dict[str, np.ndarray]]) -> dict[int, dict[str, np.ndarray]]:
+            return {
+                epoch: {
+                    name: np.where(reached >= epoch, values[: self.num_lanes], np.nan)
+                    for name, values in row.items()
+                }
+                for epoch, row in rows.items()
+                if epoch > since
+            }
+
+        lanes = self.places[: self.num_lanes]
+        return Progress(lanes, self.epoch - since, after(self.training), after(self.probes))
+
+    def advance(self, epoch: int, probed: bool) -> None:
+        """Trains up to an epoch."""
         self.state, metrics = self._chunk(self.state, epoch - self.epoch)
         self.epoch = epoch
         self.training[epoch] = jax.device_get(metrics)
         if probed and self.functions.probe is not None:
             found = self.functions.probe(self.state.all_params, self.data, self.lanes)
             self.probes[epoch] = jax.device_get(found)
-        return {name: values[: self.num_lanes] for name, values in self.training[epoch].items()}
 
     def _chunk(self, state: State, num_epochs: int) -> tuple[State, dict[str, jax.Array]]:
         return self.functions.chunk(state, self.data, self.lanes, np.int32(num_epochs))
@@ -307,6 +362,7 @@ class _Cell:
     def stored(self) -> dict[str, np.ndarray]:
         """Returns what `restore` needs, as arrays by name."""
         arrays = {f"state/{name}": leaf for name, leaf in _by_name(self.state).items()}
+        arrays |= {f"data/{name}": leaf for name, leaf in vars(jax.device_get(self.data)).items()}
         for name, rows in (("training", self.training), ("probes", self.probes)):
             if rows:
                 columns = {"epoch": np.asarray(list(rows)), **_columns(list(rows.values()))}
@@ -316,7 +372,7 @@ class _Cell:
     def restore(self, epoch: int, arrays: Mapping[str, np.ndarray]) -> None:
         """Goes back to what `stored` gave after an epoch."""
 
-        def part(name: str) -> dict[str, np.ndarray]:
+        def part(name: str) -> dict[str, Any]:
             prefix = f"{name}/"
             return {
                 key.removeprefix(prefix): values
@@ -327,6 +383,8 @@ class _Cell:
         self.epoch = epoch
         template, _ = jax.eval_shape(self.functions.init, self.lanes)
         self.state = _from_names(part("state"), template)
+        if data := part("data"):  # a version before 0.2 stored none
+            self.data = Data(**data)
         for name, rows in (("training", self.training), ("probes", self.probes)):
             columns = part(name)
             for i, row_epoch in enumerate(columns.pop("epoch", ())):
@@ -334,7 +392,7 @@ class _Cell:
 
     def result(self, ends: Sequence[int], probe_ends: Sequence[int]) -> dict[str, Any]:
         """Returns the cell's part of `Trained`, by field."""
-        if self.data is None:  # it was restored; the data come from the seeds again
+        if self.data is None:  # restored without; the data come from the seeds again
             self.data = jax.device_get(self.functions.init(self.lanes)[1])
         done = np.asarray(self.state.epoch)
         step, term = np.zeros((2, len(done)), np.int32)
@@ -374,10 +432,6 @@ def _curves(
 def _columns(rows: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
     """Returns rows of [W] as [W, rows]."""
     return jax.tree.map(lambda *row: np.stack(row, axis=1), *rows)
-
-
-def _joined(trees: Sequence[Any]) -> Any:
-    return jax.tree.map(lambda *leaves: np.concatenate(leaves), *trees)
 
 
 def _where(chosen: np.ndarray, a: State, b: State) -> State:

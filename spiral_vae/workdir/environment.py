@@ -12,18 +12,22 @@ from typing import Any
 
 import jax
 
+from spiral_vae import numerics
+from spiral_vae.version import __version__
 from spiral_vae.workdir import files
 
-PACKAGES = ("spiral_vae", "jax", "jaxlib", "flax", "optax", "numpy", "scipy", "matplotlib")
+NAME = "environment.json"
+PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "scipy", "matplotlib")
 
 
 def write(path: Path) -> list[str]:
     """Writes what a run runs on; adds it to what is there where the run began earlier.
 
     Returns:
-      What differs from where the run began: packages with other versions, 'the code'.
+      What differs from where the run began and may change numbers: packages with other versions,
+      settings, 'the devices', 'the code'.
     """
-    versions = {}
+    versions = {"spiral_vae": __version__}
     for package in PACKAGES:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             versions[package] = importlib.metadata.version(package)
@@ -36,6 +40,7 @@ def write(path: Path) -> list[str]:
         "devices": [
             f"{device.platform}:{device.id} {device.device_kind}" for device in jax.devices()
         ],
+        "settings": numerics.settings(),
         "git_commit": _git_commit(),
     }
     first = environment
@@ -43,10 +48,33 @@ def write(path: Path) -> list[str]:
         first = json.loads(path.read_text())
         first.setdefault("resumed", []).append(environment)
     files.write_text(path, json.dumps(first, indent=2) + "\n")
-    other_code = first["git_commit"] != environment["git_commit"]
-    return [name for name in PACKAGES if versions.get(name) != first["versions"].get(name)] + [
-        "the code"
-    ] * other_code
+    return _differing(first, environment)
+
+
+def other_data(path: Path) -> str:
+    """Returns the sentence for a workdir whose data its seeds do not make again."""
+    began = json.loads((path / NAME).read_text())["versions"].get("jax")
+    return (
+        f"{path}: its seeds make other data here (JAX {jax.__version__}) than it was trained with "
+        f"(JAX {began}); go on where it began, as environment.json says, or begin a new run"
+    )
+
+
+def _differing(first: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """Returns the names of what may change numbers."""
+    versions, settings = ((first.get(key, now[key]), now[key]) for key in ("versions", "settings"))
+    names = [
+        name
+        for old, new in (versions, settings)
+        for name in new | old
+        if old.get(name) != new.get(name)
+    ]
+    kinds = [
+        {text.split(":")[0] + text.split(" ", 1)[1] for text in one["devices"]}
+        for one in (first, now)
+    ]
+    names += ["the devices"] * (kinds[0] != kinds[1])
+    return names + ["the code"] * (first["git_commit"] != now["git_commit"])
 
 
 def _git_commit() -> str | None:

@@ -5,6 +5,7 @@ environment.json  versions, devices, command line
 summary.csv       one row a lane
 metrics/          training.npz and probes.npz (arrays [lanes, rows]), tensorboard/
 params.npz        final parameters of all lanes, [lanes, ...] each
+data.npz          what they were trained on, [lanes, ...] each
 figures/          PNG and SVG
 checkpoints/      what a resume needs
 SHA256SUMS        of all but the checkpoints, which have their own
@@ -32,6 +33,14 @@ def write_bytes(path: Path, content: bytes | memoryview) -> None:
         file.write(content)
 
 
+def append(path: Path, content: bytes) -> None:
+    """Adds to the end of a file, which need not be there; the only one that may end in between."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "ab", buffering=0) as file:
+        while content:
+            content = content[file.write(content) :]
+
+
 def partial(path: Path) -> Path:
     """Returns where a file or folder is made, to get its own name when it is whole."""
     return path.with_name(f".{path.name}.partial")
@@ -46,7 +55,10 @@ def write_npz(path: Path, arrays: Mapping[str, Any]) -> None:
 
 
 def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Writes rows under the union of their names, in order of appearance; what is nan is empty."""
+    """Writes rows under the union of their names, in order of appearance.
+
+    What is nan or None is empty.
+    """
     names = list(dict.fromkeys(name for row in rows for name in row))
     text = io.StringIO()
     writer = csv.DictWriter(text, names, restval="", lineterminator="\n")
@@ -77,7 +89,7 @@ def _typed(cells: list[str]) -> list:
 def _cell(value: Any) -> Any:
     if isinstance(value, str | bool | np.bool_ | int | np.integer):
         return value
-    return "" if np.isnan(value) else repr(float(value))
+    return "" if value is None or np.isnan(value) else repr(float(value))
 
 
 @contextlib.contextmanager

@@ -6,6 +6,7 @@ is finished. Checkpoints have sums of their own.
 
 import contextlib
 import datetime
+import itertools
 import os
 import shutil
 import socket
@@ -19,6 +20,8 @@ CONFIG = "config.json"
 CHECKPOINTS = "checkpoints"
 SUMMARY = "summary.csv"
 PARAMS = "params.npz"
+DATA = "data.npz"
+EVENTS = "metrics/tensorboard"
 _LOCK = ".lock"
 
 
@@ -38,23 +41,21 @@ def opened(workdir: str | None, *, resume: bool) -> Iterator[Path]:
     Raises:
       WorkdirError: the folder holds something else, is in use, can't be made or written to.
     """
-    if workdir is None:
-        stamp = datetime.datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
-        path = next(p for p in _numbered(Path("runs") / stamp) if not p.exists())
-    else:
-        path = Path(workdir)
+    path = Path("runs" if workdir is None else workdir)
     try:
+        if workdir is None:
+            path = _fresh(path)
         if path.exists() and not path.is_dir():
-            raise WorkdirError(f"--workdir: {path} is not a folder; give a new or an empty folder")
+            raise WorkdirError(f"workdir: {path} is not a folder; give a new or an empty folder")
         begun = has_begun(path)
         if begun and not resume:
             raise WorkdirError(
-                f"--workdir: {path} holds a run already; give a new or an empty folder, or "
-                "--resume to go on with that run"
+                f"workdir: {path} holds a run already; give a new or an empty folder, or go on "
+                "with that run (--resume, or resume=True)"
             )
         if not begun and (found := _others(path)):
             raise WorkdirError(
-                f"--workdir: {path} holds files already ({found[0]}); give a new or an empty folder"
+                f"workdir: {path} holds files already ({found[0]}); give a new or an empty folder"
             )
         path.mkdir(parents=True, exist_ok=True)
         with _locked(path):
@@ -85,6 +86,11 @@ def has_begun(path: Path) -> bool:
     return (path / CONFIG).is_file() and (path / checksums.NAME).is_file()
 
 
+def holds(path: Path, name: str) -> bool:
+    """Returns whether a run has written a file: versions differ in what they write."""
+    return name in checksums.read(path)
+
+
 def is_finished(path: Path) -> bool:
     """Returns whether a run is finished and all its results are as they were written."""
     sums = checksums.read(path)
@@ -96,7 +102,7 @@ def verify(path: Path, *names: str) -> None:
     if not has_begun(path):
         raise WorkdirError(f"{path} holds no run")
     if missing := set(names) - set(checksums.read(path)):
-        raise WorkdirError(f"{path} has no {min(missing)} yet; --resume finishes the run")
+        raise WorkdirError(f"{path} has no {min(missing)} yet; its run has to be finished")
     if damaged := checksums.damaged(path, names):
         raise WorkdirError(
             f"{path / damaged[0]} is damaged: its SHA-256 is not the one in {checksums.NAME}"
@@ -107,10 +113,17 @@ def verify(path: Path, *names: str) -> None:
 def _locked(path: Path) -> Iterator[None]:
     """Holds the lock of a workdir. A process that dies, however it dies, gives it back."""
     with open(path / _LOCK, "a+") as file:
-        if not machine.lock(file):
+        try:
+            held = machine.lock(file)
+        except OSError as error:
+            raise WorkdirError(
+                f"workdir: {path} can't be locked ({error.strerror or error}); give a folder on "
+                "another file system, a local one say, and copy the run when it is finished"
+            ) from error
+        if not held:
             file.seek(0)
             raise WorkdirError(
-                f"--workdir: {path} is in use by {file.read().strip() or 'another process'}"
+                f"workdir: {path} is in use by {file.read().strip() or 'another process'}"
             )
         file.truncate(0)
         file.write(f"process {os.getpid()} on {socket.gethostname()}")
@@ -125,7 +138,16 @@ def _others(path: Path) -> list[str]:
     return sorted(p.name for p in path.iterdir() if p.name not in own) if path.exists() else []
 
 
-def _numbered(path: Path) -> Iterator[Path]:
-    yield path
-    for number in range(2, 1000):
-        yield path.with_name(f"{path.name}_{number}")
+def _fresh(folder: Path) -> Path:
+    """Makes a new folder in this one, named by the time; returns it.
+
+    Of many processes at the same time each makes its own.
+    """
+    stamp = datetime.datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+    folder.mkdir(parents=True, exist_ok=True)
+    for number in itertools.count(1):
+        with contextlib.suppress(FileExistsError):
+            path = folder / (stamp if number == 1 else f"{stamp}_{number}")
+            path.mkdir()
+            return path
+    raise AssertionError

@@ -104,7 +104,7 @@ def test_a_mistake_in_a_user_s_file_is_told_with_its_line(mine, text, words):
     mine.write_text(text)
     with pytest.raises(ConfigError) as error:
         sources.load("mine.py")
-    assert str(error.value).startswith("--config: mine.py")
+    assert str(error.value).startswith("mine.py")
     assert words in str(error.value)
     assert "\n" not in str(error.value)
 

@@ -1,15 +1,19 @@
 """The labelled results of a workdir, against the files that they are made of."""
 
 import csv
+import itertools
 import os
 import shutil
 
+import jax
 import numpy as np
 import pytest
 
+from spiral_vae import __version__
 from spiral_vae.config import stored
+from spiral_vae.config.values import flatten
 from spiral_vae.runs import dataset
-from spiral_vae.workdir import files
+from spiral_vae.workdir import environment, files
 from spiral_vae.workdir import life as workdir
 from tests.lanes import make_config
 
@@ -64,7 +68,7 @@ def test_the_written_file_is_the_same(loaded, whole_run):
 WIDTH = "model.decoder.hidden_dim"
 
 
-def _workdir(path, rows, sweep=()):
+def _workdir(path, rows, sweep=(), **fields):
     """A workdir of lanes with known numbers: the loss of lane n is n."""
     (path / "metrics").mkdir()
     files.write_csv(path / "summary.csv", rows)
@@ -72,7 +76,8 @@ def _workdir(path, rows, sweep=()):
     for name in ("training", "probes"):
         arrays = {"epoch": np.asarray([10, 20]), "loss": np.repeat(column, 2, axis=1)}
         files.write_npz(path / "metrics" / f"{name}.npz", arrays)
-    workdir.begin(path, stored.to_json(make_config(sweep=sweep)))
+    environment.write(path / environment.NAME)
+    workdir.begin(path, stored.to_json(make_config(sweep=sweep, **fields)))
     workdir.finish(path)
     return path
 
@@ -87,7 +92,7 @@ def test_two_axes_of_strings_and_numbers_and_a_failed_lane(tmp_path):
                 row = {"lane": lane, "seed": seed, "data.t_law": law, WIDTH: width}
                 sound = {"status": "ok", "verdict": "collapsed", "nll": 0.5 * lane, "units": 1}
                 rows.append(row | (sound if lane != 4 else {"status": "not finite by epoch 10"}))
-    found = dataset.load(_workdir(tmp_path, rows, sweep))
+    found = dataset.load(_workdir(tmp_path, rows, sweep, seed=5, num_seeds=3))
     assert found["nll"].dims == ("data.t_law", WIDTH, "seed")
     assert found[WIDTH].values.tolist() == [8, 4]  # as swept, not sorted
     assert found["nll"].sel({"data.t_law": "sqrt", WIDTH: 4, "seed": 6}) == 0.5 * 10
@@ -99,6 +104,43 @@ def test_two_axes_of_strings_and_numbers_and_a_failed_lane(tmp_path):
     dataset.write(tmp_path)
     with xarray.open_dataset(tmp_path / "results.nc", engine="h5netcdf") as file:
         xarray.testing.assert_identical(file.load(), found)
+
+
+def test_the_file_alone_tells_what_it_is(whole_run):
+    """Every variable has its meaning, every metric its units, every field its value."""
+    with xarray.open_dataset(whole_run.workdir / "results.nc", engine="h5netcdf") as found:
+        assert all(variable.attrs["long_name"] for variable in found.variables.values())
+        assert found["nll"].attrs == {"long_name": "-E log p under p*", "units": "nats per point"}
+        assert found["probe_kl_to_truth"].attrs["units"] == "nats per point"
+        assert found["training_kl"].attrs["units"] == "nats per point"
+        assert found["spearman"].attrs["units"] == "1"
+        assert found["likelihood.sigma"].attrs["long_name"].startswith("standard deviation")
+        attrs = dict(found.attrs)
+    config = stored.from_json(attrs.pop("config"))
+    assert config == stored.from_json((whole_run.workdir / "config.json").read_text())
+    assert (
+        f"jax {jax.__version__}" in attrs["source"]
+        and f"spiral_vae {__version__}" in attrs["source"]
+    )
+    assert "main.py" in attrs["history"] and attrs["history"].count("\n") == 0
+    assert "likelihood.sigma" not in attrs  # swept: it is a coordinate
+    assert attrs["model.encoder.hidden_dim"] == 5 and attrs["train.shuffle"] == "true"
+    assert attrs["likelihood.kappa"] == "null"
+    assert attrs.keys() - {"title", "source", "history"} == flatten(config).keys() - {
+        "likelihood.sigma",
+        "seed",
+    }
+
+
+def test_a_field_without_a_value_is_nan_on_its_axis(tmp_path):
+    path = "data.noise_sigma_x"
+    rows = [
+        {"lane": lane, "seed": seed, path: value, "status": "ok", "nll": float(lane)}
+        for lane, (value, seed) in enumerate(itertools.product((None, 0.3), (0, 1)))
+    ]
+    found = dataset.load(_workdir(tmp_path, rows, (f"{path}=none,0.3",), num_seeds=2))
+    np.testing.assert_array_equal(found[path], [np.nan, 0.3])
+    np.testing.assert_array_equal(found["nll"], [[0, 1], [2, 3]])
 
 
 def test_a_failure_leaves_nothing_behind(tmp_path, monkeypatch, whole_run):
@@ -115,7 +157,9 @@ def test_a_failure_leaves_nothing_behind(tmp_path, monkeypatch, whole_run):
     assert set(workdir.iterdir()) == before
 
 
-@pytest.mark.parametrize("name", ["summary.csv", "metrics/training.npz", "metrics/probes.npz"])
+@pytest.mark.parametrize(
+    "name", ["environment.json", "summary.csv", "metrics/training.npz", "metrics/probes.npz"]
+)
 def test_what_is_damaged_is_not_loaded(tmp_path, name):
     rows = [{"lane": 0, "seed": 0, "status": "ok", "nll": 2.5}]
     file = _workdir(tmp_path, rows) / name

@@ -121,18 +121,31 @@ def test_probes_are_taken_at_the_first_chunk_end_that_is_due(log_every, probe_ev
     assert_same(out.probes["bias"][:, -1], out.params["decoder"]["mean"]["bias"][:, 0])
 
 
+def _epochs(chunk):
+    """Epochs that a chunk added, over all lanes."""
+    return [one.num_epochs * len(one.lanes) for one in chunk]
+
+
 def test_on_chunk_hears_every_epoch_of_every_lane_and_never_of_padding():
     heard = []
     out = _train(
         [make_lane(seed=s) for s in range(5)],
         cell_width=2,
         log_every=3,
-        on_chunk=lambda num, metrics: heard.append((num, metrics)),
+        on_chunk=lambda chunk: heard.extend(chunk),
     )
-    assert [num for num, _ in heard] == [6, 6, 4, 6, 6, 4, 3, 3, 2]  # rounds of 2, 2 and 1 lanes
-    assert [len(metrics["loss"]) for _, metrics in heard] == [2] * 6 + [1] * 3
-    rounds = [np.stack([m["loss"] for _, m in heard[i : i + 3]], axis=1) for i in (0, 3, 6)]
-    assert_same(np.concatenate(rounds), out.metrics["loss"])
+    assert [one.num_epochs for one in heard] == [3, 3, 2] * 3  # rounds of 2, 2 and 1 lanes
+    assert [list(one.lanes) for one in heard] == [[0, 1]] * 3 + [[2, 3]] * 3 + [[4]] * 3
+    assert [list(one.metrics) for one in heard] == [[3], [6], [8]] * 3
+    assert [list(one.probes) for one in heard] == [[], [6], [8]] * 3
+    for one in heard:
+        for name, rows, epochs in (
+            ("metrics", out.metrics, [3, 6, 8]),
+            ("probes", out.probes, [6, 8]),
+        ):
+            for epoch, found in getattr(one, name).items():
+                wanted = {key: row[one.lanes, epochs.index(epoch)] for key, row in rows.items()}
+                assert_same(found, wanted)
 
 
 def test_shapes_of_what_comes_out():
@@ -410,7 +423,7 @@ def test_more_epochs_are_those_of_a_fresh_longer_run(log_every, begin):
         BROKEN[2:5],
         store=store,
         **own,
-        on_chunk=lambda num, metrics: heard.append(num),
+        on_chunk=lambda chunk: heard.extend(_epochs(chunk)),
     )
     assert sum(heard) == 3 * 8  # epochs of lanes, those that were stored at once
     assert heard[:2] == [2 * begin, begin]
@@ -423,9 +436,9 @@ def test_a_finished_run_is_loaded_and_trains_nothing():
     store = Memory()
     wanted = _train(SOUND[:3], store=store, store_every=1)
     heard = []
-    found = _train(SOUND[:3], store=store, on_chunk=lambda *args: heard.append(args))
+    found = _train(SOUND[:3], store=store, on_chunk=lambda chunk: heard.extend(_epochs(chunk)))
     assert_same(_all(found), _all(wanted))
-    assert [num for num, _ in heard] == [2 * 8, 8]  # told as done at once
+    assert heard == [2 * 8, 8]  # told as done at once
 
 
 @pytest.mark.parametrize(
@@ -447,7 +460,7 @@ def test_a_run_that_grows_has_the_looks_of_a_fresh_one(short, long, store_every,
         log_every=1,
         probe_every=long,
         store=store,
-        on_chunk=lambda num, metrics: heard.append(num),
+        on_chunk=lambda chunk: heard.extend(_epochs(chunk)),
     )
     assert heard[0] == (2 * begin or 2)
     assert_same(_all(found), _all(_train(lanes, log_every=1, probe_every=long)))

@@ -75,9 +75,9 @@ def test_a_new_or_empty_folder_is_taken(tmp_path, name, resume):
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("full", "--workdir: {} holds files already (a); give a new or an empty folder"),
-        ("old", "--workdir: {} holds files already (config.json); give a new or an empty folder"),
-        ("file", "--workdir: {} is not a folder; give a new or an empty folder"),
+        ("full", "workdir: {} holds files already (a); give a new or an empty folder"),
+        ("old", "workdir: {} holds files already (config.json); give a new or an empty folder"),
+        ("file", "workdir: {} is not a folder; give a new or an empty folder"),
         ("file/inside", "{} can't be written: Not a directory"),
         ("x" * 300, "{} can't be written: File name too long"),
     ],
@@ -94,7 +94,7 @@ def test_other_workdirs_are_refused_and_left_alone(tmp_path, name, words, resume
 
 
 def test_a_run_that_has_begun_is_taken_to_resume_it_alone(begun):
-    with pytest.raises(WorkdirError, match="holds a run already; .* --resume to go on"):
+    with pytest.raises(WorkdirError, match="holds a run already; .*resume=True"):
         _open(begun)
     assert _open(begun, resume=True) == begun
 
@@ -152,7 +152,7 @@ def test_a_workdir_is_held_by_one_writer_at_a_time(tmp_path):
             with pytest.raises(WorkdirError) as caught:
                 _open(tmp_path, resume)
             holder = f"process {os.getpid()} on {os.uname().nodename}"
-            assert str(caught.value) == f"--workdir: {tmp_path} is in use by {holder}"
+            assert str(caught.value) == f"workdir: {tmp_path} is in use by {holder}"
     _open(tmp_path)
 
 
@@ -215,7 +215,7 @@ def test_a_result_that_is_not_as_it_was_written_is_found(finished, name, gone):
 
 def test_verify_tells_a_run_that_is_not_finished_from_none(begun, tmp_path):
     workdir.verify(begun, "config.json")
-    with pytest.raises(WorkdirError, match="has no params.npz yet; --resume finishes the run"):
+    with pytest.raises(WorkdirError, match="has no params.npz yet; its run has to be finished"):
         workdir.verify(begun, "config.json", "params.npz")
     (tmp_path / "empty").mkdir()
     for name in ("empty", "none"):

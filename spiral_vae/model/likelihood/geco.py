@@ -33,7 +33,7 @@ class Geco(Likelihood):
     kappa: Number | None = field(
         None,
         optional(POSITIVE),
-        "root mean square error a dimension that is aimed at; empty: it is found",
+        "root mean square error a dimension that is aimed at; none: it is found",
     )
     geco_rate: Number = field(0.01, POSITIVE, "of log lambda a step, for a relative excess of 1")
     geco_averaging: Number = field(

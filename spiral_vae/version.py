@@ -1,0 +1,3 @@
+"""The version of the package; the promise of bits is per version."""
+
+__version__ = "0.2.0"
