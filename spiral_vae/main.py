@@ -67,7 +67,7 @@ def main(argv: list[str]) -> int | None:
     config.sweep = (*config.sweep, *_SWEEP.value)
     stop = _Stop()
     try:
-        _configure_jax()
+        _configure_libraries()
         stop.listen()
         if _DEBUG_NANS.value:
             _debug_nans(config)
@@ -128,11 +128,13 @@ class _Stop:
         os._exit(128 + self._number)  # without waiting for threads or for other processes
 
 
-def _configure_jax() -> None:
-    """Sets what a run wants of JAX, where the environment does not say otherwise."""
-    # absl would show their news: which backends are looked for, that a font list is built.
-    for name in ("jax", "matplotlib"):
-        logging.getLogger(name).setLevel(logging.WARNING)
+def _configure_libraries() -> None:
+    """Sets what a run wants of its libraries, where the environment does not say otherwise."""
+    # Figures go to files; that of a notebook, whose variables this process has, may not be there.
+    os.environ["MPLBACKEND"] = "agg"
+    # absl would show their news: which backends are looked for, where a font list is kept.
+    logging.getLogger("jax").setLevel(logging.WARNING)
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)
     # On CPU every core is a device of its own; other platforms ignore this.
     if "JAX_NUM_CPU_DEVICES" not in os.environ:
         jax.config.update("jax_num_cpu_devices", machine.num_cores())

@@ -7,7 +7,6 @@ import functools
 import importlib
 import json
 import sys
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -94,10 +93,10 @@ def train_and_evaluate(
             return Outcome(path, paths, _stored_rows(path)) if first else None
         if first:
             print(_plan(swept, rows, config.num_seeds, len(groups)), flush=True)
+        pool = stack.enter_context(concurrent.futures.ThreadPoolExecutor(1))
+        ahead = pool.submit(_import_ahead, draw and first)
         try:
-            if first:
-                threading.Thread(target=_import_ahead, args=(draw,), daemon=True).start()
-            trained = _train(config, groups, path, stop=stop, quiet=not first)
+            trained = _train(config, groups, path, ahead.result, stop=stop, quiet=not first)
             found = _on_first(lambda: _finish(path, groups, trained, rows, draw=draw, stop=stop))
         except Stopped:
             raise Stopped(path) from None
@@ -107,10 +106,20 @@ def train_and_evaluate(
 
 
 def _import_ahead(draw: bool) -> None:
-    """Imports what only the end of a run needs, for a thread beside the training."""
-    for name in ("xarray", "h5netcdf", "tensorboardX") + ("spiral_vae.present.figures",) * draw:
-        with contextlib.suppress(ImportError):  # some are optional
+    """Imports what only the end of a run needs, in a thread beside the first chunk of training.
+
+    Raises:
+      ConfigError: it is installed and can't be imported.
+    """
+    optional = ("xarray", "h5netcdf", "tensorboardX")
+    for name in optional + ("spiral_vae.present.figures",) * draw:
+        try:
             importlib.import_module(name)
+        except ImportError:
+            if name not in optional:
+                raise
+        except Exception as error:  # whatever it is, it would end the run when all is trained
+            raise ConfigError(f"{name} can't be imported: {error}") from error
 
 
 def _begin(path: Path, config: ConfigDict) -> None:
@@ -216,16 +225,19 @@ def _train(
     config: ConfigDict,
     groups: Sequence[Group],
     path: Path,
+    ready: Callable[[], None],
     *,
     stop: Callable[[], bool],
     quiet: bool,
 ) -> list[cells.Trained]:
+    """Trains all groups; `ready` is called when the first chunk is done."""
     total = sum(len(group.index) * group.lanes.train.num_epochs for group in groups)
     events = tensorboard.Events(path / life.EVENTS)
     # disable=None keeps the bar quiet when the output is no terminal.
     with tqdm(total=total, unit=" epochs", unit_scale=True, disable=quiet or None) as bar:
 
         def on_chunk(group: Group, chunk: Sequence[cells.Progress]) -> None:
+            ready()
             for one in chunk:
                 for prefix, rows in (("", one.metrics), ("probe/", one.probes)):
                     for epoch, row in rows.items():
