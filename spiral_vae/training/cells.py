@@ -38,7 +38,7 @@ _INIT_OPTIONS = {"xla_cpu_use_fusion_emitters": False, "xla_backend_optimization
 NOT_FINITE = "not finite"  # how the status of a lane that broke down begins
 # Structures of lanes for which compiled code is kept. Each maps a thousand pieces of memory, of
 # which a process may have 65 530.
-_MAX_COMPILED = 16
+_MAX_COMPILED = 8
 _SAME = 1e-4  # within which data are the same but for rounding
 
 
