@@ -78,9 +78,9 @@ def double() -> Iterator[None]:
 @contextlib.contextmanager
 def _pinned(x64: bool) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
-        for name, value in PINNED.items():
-            stack.enter_context(getattr(jax, name.removeprefix("jax_"))(value))
-        stack.enter_context(jax.enable_x64(x64))
+        for name, value in {"jax_enable_x64": x64, **PINNED}.items():
+            if getattr(jax.config, name) != value:  # to enter a context takes ten times as long
+                stack.enter_context(getattr(jax, name.removeprefix("jax_"))(value))
         stack.enter_context(np.errstate(all="warn", under="ignore"))
         yield
 

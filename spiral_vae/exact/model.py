@@ -99,6 +99,7 @@ def _jit_observe(vae: networks.VAE) -> Callable:
     return jax.jit(jax.vmap(observe, in_axes=(None, None, 0)))
 
 
+@numerics.double()  # once for all that is inside
 def judge(model: Model, gap_points: int = 24) -> evaluate.Report:
     """Returns the report on one lane."""
     return evaluate.evaluate(
