@@ -19,6 +19,7 @@ import jax
 
 from soak.configs import configs
 from soak.disk import disk
+from soak.environments import environments, notebooks
 from soak.flips import flips
 from soak.lab import Lab, Result, rows, table
 from soak.poison import poison
@@ -47,6 +48,8 @@ PARTS = (
     Part(terms, 30, disturbs=True),
     Part(processes, 10, disturbs=True),
     Part(flips, 200, disturbs=True),
+    Part(environments, 100, disturbs=True),
+    Part(notebooks, 100, disturbs=True),
     Part(configs, 500, disturbs=False),
     Part(disk, 10, disturbs=True),
     Part(poison, 4, disturbs=False),

@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 LIMIT = 600  # seconds until something hangs
@@ -14,7 +14,15 @@ LIMIT = 600  # seconds until something hangs
 class Process:
     """`python -m spiral_vae.main` with some arguments, from now on."""
 
-    def __init__(self, code: Path, environment: Mapping[str, str], folder: Path, *args: str):
+    def __init__(
+        self,
+        code: Path,
+        environment: Mapping[str, str],
+        folder: Path,
+        *args: str,
+        program: Sequence[str] = ("-m", "spiral_vae.main"),
+        umask: int = -1,
+    ):
         """Starts it.
 
         Args:
@@ -22,18 +30,21 @@ class Process:
           environment: its variables.
           folder: gets what it prints.
           args: of the command line.
+          program: what Python runs.
+          umask: of the process; -1 for that of this one.
         """
         self.args = args
         self._output = folder / f"output_{len(list(folder.glob('output_*')))}"
         self._begin = time.monotonic()
         with open(self._output, "wb") as output:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "spiral_vae.main", *args],
+                [sys.executable, *program, *args],
                 cwd=code,
                 env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
+                umask=umask,
             )
 
     def wait(self, seconds: float = LIMIT) -> int | None:
