@@ -3,7 +3,10 @@ PYTHON ?= python
 EXPERIMENTS = basic_run sigma_series posterior_collapse turns unknown_sigma anisotropic \
   heteroscedastic sigma_laws n_and_sigma
 
-.PHONY: check lint test reference soak benchmarks experiments
+# Pythons of `make matrix`; each gets an environment of its own with the newest versions.
+PYTHONS ?= python3.11 python3.13
+
+.PHONY: check lint test matrix mutants reference soak benchmarks experiments
 
 check: lint test
 
@@ -14,6 +17,16 @@ lint:
 
 test:
 	$(PYTHON) -m pytest -n 2
+
+matrix:
+	set -e; for python in $(PYTHONS); do \
+	  $$python -m venv .venv-$$python; \
+	  .venv-$$python/bin/pip install --quiet -r requirements-dev.txt; \
+	  PATH=$$PWD/.venv-$$python/bin:$$PATH $(MAKE) check; \
+	done
+
+mutants:
+	$(PYTHON) -m mutants
 
 reference:
 	$(PYTHON) -m spiral_vae.present.reference docs

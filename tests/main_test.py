@@ -291,3 +291,62 @@ def test_workdir_below_a_file_is_refused(main, tmp_path):
     assert refused.code == 2 and refused.stderr.startswith("error: ")
     assert "can't be written: Not a directory" in refused.stderr
     assert (tmp_path / "file").read_text() == "mine"
+
+
+# What the environment holds
+
+FOREIGN = {
+    "JAX_ENABLE_X64": "1",
+    "JAX_DEFAULT_PRNG_IMPL": "rbg",
+    "JAX_THREEFRY_PARTITIONABLE": "0",
+    "JAX_DEFAULT_MATMUL_PRECISION": "bfloat16",
+    "JAX_NUMPY_DTYPE_PROMOTION": "strict",
+    "JAX_NUMPY_RANK_PROMOTION": "raise",
+    "JAX_TRANSFER_GUARD": "disallow",
+    "JAX_DEBUG_NANS": "1",
+    "MPLBACKEND": "module://matplotlib_inline.no_such_backend",
+    "PYTHONIOENCODING": "ascii",
+    "PYTHONWARNINGS": "error",
+}
+
+
+def test_no_setting_of_the_environment_changes_a_bit(run, main, whole_run_args, tmp_path):
+    found = main(*whole_run_args, workdir=tmp_path / "caf\xe9", **FOREIGN)()
+    assert (found.code, found.stderr) == (0, "")
+    assert found.stdout.splitlines()[-2].endswith("caf\\xe9")
+    assert_same_results(run[0], found.workdir)
+    with np.load(run[0] / "data.npz") as one, np.load(found.workdir / "data.npz") as other:
+        for name in one.files:
+            np.testing.assert_array_equal(one[name], other[name])
+
+
+def test_a_bad_lane_costs_no_other_where_the_environment_looks_for_nan(main, tmp_path):
+    """JAX would end the program at the first one."""
+    small = ("--config.data.num_points=10", "--config.train.batch_size=5")
+    args = (*TINY, *small, "--sweep=optimizer.decoder_learning_rate=1e-3,1e30")
+    found = main(*args, workdir=tmp_path / "run", JAX_DEBUG_NANS="1")()
+    assert (found.code, found.stderr) == (3, "")
+    assert [row["status"][:10] for row in read_rows(found.workdir)] == ["ok", "not finite"]
+
+
+@pytest.mark.parametrize(
+    ("env", "told"),
+    [
+        ({"JAX_PLATFORMS": "cuda"}, "error: JAX_PLATFORMS: found 'cuda', but JAX says: "),
+        ({"JAX_RANDOM_SEED_OFFSET": "3"}, "error: jax_random_seed_offset: found 3, must be 0"),
+    ],
+)
+def test_what_the_environment_makes_impossible_is_told(main, tmp_path, env, told):
+    refused = main(*TINY, workdir=tmp_path / "run", **env)()
+    assert refused.code == 2 and not refused.workdir.exists()
+    assert refused.stderr.startswith(told) and refused.stderr.count("\n") == 1
+
+
+def test_without_a_place_for_compiled_code_there_is_one_note(main, tmp_path):
+    small = ("--config.data.num_points=10", "--config.train.batch_size=5")
+    args = (*TINY, *small, "--config.evaluate.every=0")
+    env = {"JAX_COMPILATION_CACHE_DIR": "/proc/nowhere", "MPLCONFIGDIR": "/proc/nowhere"}
+    found = main(*args, workdir=tmp_path / "run", HOME="/proc/nowhere", **env)()
+    assert found.code == 0
+    assert found.stderr.startswith("note: there is no folder for compiled code")
+    assert found.stderr.count("\n") == 1

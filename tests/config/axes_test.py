@@ -23,6 +23,7 @@ from tests.config.made import make
         ("train.shuffle=true,false", (True, False)),
         ("data.t_law=sqrt,uniform", ("sqrt", "uniform")),
         ("likelihood.kind=fixed,geco", ("fixed", "geco")),
+        ("likelihood.kappa=none,0.2", (None, 0.2)),
     ],
 )
 def test_parse_axis(text, values):
@@ -46,6 +47,9 @@ def test_parse_axis(text, values):
         ("likelihood.sigma=1,,2", "'' is not a number"),
         ("data.t_law=sqrt,", "empty"),
         ("likelihood.sigma=a", "likelihood.sigma: 'a' is not a number"),
+        ("likelihood.sigma=none", "likelihood.sigma: 'none' is not a number"),
+        ("likelihood.kappa=a", "likelihood.kappa: 'a' is not a number or none"),
+        ("likelihood.kappa=none,None", "None is more than once"),
         ("train.num_epochs=1e3", "train.num_epochs: '1e3' is not an integer"),
         ("train.shuffle=maybe", "train.shuffle: 'maybe' is not true or false"),
         ("likelihood.sigma=nan", "nan can't be swept, must be finite"),

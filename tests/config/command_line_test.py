@@ -15,6 +15,8 @@ from spiral_vae.config.stored import to_json
 from tests.config.made import get, make
 from tests.conftest import ROOT
 
+KAPPA = "likelihood.kappa"
+
 
 @pytest.fixture
 def command_line(tmp_path, monkeypatch):
@@ -23,6 +25,8 @@ def command_line(tmp_path, monkeypatch):
     files = {
         "good.py": "from spiral_vae.configs import base\n\n\ndef get_config(seed='0'):\n"
         "    config = base.get_config()\n    config.seed = int(seed)\n    return config\n",
+        "full.py": "from spiral_vae.configs import base\n\n\ndef get_config():\n"
+        "    config = base.get_config()\n    config.likelihood.kappa = 0.3\n    return config\n",
         "raises.py": "def get_config():\n    return undefined\n",
         "lacks.py": "seed = 0\n",
         "broken.py": "def get_config(:\n",
@@ -57,6 +61,11 @@ def command_line(tmp_path, monkeypatch):
         (["-config.likelihood.sigma", "-1e-3"], "likelihood.sigma", -1e-3),
         (["--config.seed=1", "--config.seed=2"], "seed", 2),
         (["--noconfig.train.shuffle"], "train.shuffle", False),
+        (["--config.likelihood.kappa=0.3", "--config.likelihood.kappa=none"], KAPPA, None),
+        (["--config.likelihood.kappa=None", "--config.likelihood.kappa=0.3"], KAPPA, 0.3),
+        (["--config.likelihood.kappa", "none", "--config.seed=3"], KAPPA, None),
+        (["--config.likelihood.kappa", "none", "--config.seed=3"], "seed", 3),
+        (["--config=full.py", "--config.likelihood.kappa=none"], KAPPA, None),
         (["--config.train.shuffle", "--workdir", "x"], "train.shuffle", True),
         (["--config.train.shuffle=false"], "train.shuffle", False),
         (["--config.likelihood.kappa=1"], "likelihood.kappa", 1.0),

@@ -7,8 +7,10 @@ import pytest
 from scipy import special, stats
 
 from spiral_vae.exact import evaluate, ground_truth
+from spiral_vae.exact.inference import Posteriors
 from spiral_vae.exact.metrics import METRICS
 from spiral_vae.maths.observation import Observation, around
+from spiral_vae.model.posterior import Gaussian
 from spiral_vae.process import Spiral
 from tests.exact.curves import HELIX, helix
 from tests.exact.families import Bare, bare
@@ -194,6 +196,25 @@ def test_a_mirrored_two_latent_model_reports_its_strongest_latent():
     lacking = [name for name, metric in METRICS.items() if "one latent" in metric.needs]
     assert set(METRICS) - set(m) == {*lacking, "sigma_z", "sigma_z_ratio"}
     assert list(m) == [name for name in METRICS if name in m]
+
+
+def test_the_error_of_the_map_is_a_root_mean_square():
+    """Of ranks that are off by 0.1 for every second point and right for the others."""
+    t = np.sqrt(np.linspace(0.2, 0.8, 50))
+    rank = (t**2 - 0.01) / 0.99 + 0.1 * (np.arange(50) % 2)
+    heads = _heads(special.ndtri(rank)[:, None])
+    found = evaluate._latent_metrics(t, Posteriors(Gaussian(), heads), BASIC)
+    assert found["map_error"] == pytest.approx(0.1 / np.sqrt(2), rel=1e-9)
+
+
+@pytest.mark.parametrize(("scale", "active"), [(0.08, 0), (0.12, 1)])
+def test_a_latent_is_active_if_the_variance_of_its_means_is(scale, active):
+    """By 0.01, of the first of two latents; the second one is constant."""
+    sign = np.where(np.arange(50) % 2, 1.0, -1.0)
+    heads = _heads(np.stack([scale * sign, np.zeros(50)], axis=1))
+    t = np.linspace(0.2, 0.8, 50)
+    found = evaluate._latent_metrics(t, Posteriors(Gaussian(), heads), BASIC)
+    assert found["active_units"] == active
 
 
 def test_three_latents_are_refused():

@@ -273,6 +273,38 @@ def test_a_linear_decoder_has_the_closed_form_cross_entropy(sigma):
     assert nll.value >= _gaussian_nll(truth)
 
 
+def _with_error(density, shift):
+    """The same density with a coarse rule that is wrong by so many nats everywhere."""
+    weight = density.coarse.log_weight + shift
+    return dataclasses.replace(
+        density, coarse=dataclasses.replace(density.coarse, log_weight=weight)
+    )
+
+
+@pytest.mark.parametrize("shift", [-0.2, 0.1])
+def test_an_error_is_the_distance_of_both_rules(shift):
+    """Of one that is wrong by a known number, in log p(x) and in the nll."""
+    truth = ground_truth.truth(BASIC)
+    plain = ground_truth.model_density(around(lambda z: z * W + B, 0.5), 1, reach=5.0)
+    wrong = _with_error(plain, shift)
+    value, error = wrong.log_density(truth.space.x[::50])
+    np.testing.assert_array_equal(value, plain.log_density(truth.space.x[::50])[0])
+    np.testing.assert_allclose(error, abs(shift), rtol=1e-6)
+    found, exact = (ground_truth.cross_entropy(truth, one) for one in (wrong, plain))
+    assert found.value == exact.value
+    assert found.error == pytest.approx(abs(shift), rel=1e-3)  # the mass on the coarse nodes
+
+
+@pytest.mark.parametrize("dim", [1, 2, 3])
+def test_the_error_of_an_integral_is_the_distance_to_every_second_node(dim):
+    """Nodes of the coarse rule alone have values: it takes them for 2^D as many."""
+    index = np.stack(np.meshgrid(*[np.arange(8)] * dim), axis=-1).reshape(-1, dim)
+    coarse = np.all(index % 2 == 0, axis=1)
+    space = ground_truth.Space(x=0.5 * index, cell=0.5**dim, coarse=coarse)
+    found = space.integral(coarse.astype(float))
+    assert found == (4**dim * 0.5**dim, (2**dim - 1) * 4**dim * 0.5**dim)
+
+
 def test_a_far_point_is_paid_for_in_the_tail_of_the_prior():
     """On a short line at small sigma the posterior of a far point lies beyond |z| = 20."""
     w, sigma = 0.1 * W, 0.02

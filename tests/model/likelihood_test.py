@@ -178,6 +178,25 @@ def test_geco_within_its_window_has_the_sigma_that_meets_the_constraint(kappa2):
     assert _sigma(likelihood, values) ** 2 == pytest.approx(2 * kappa2 - LAM2, rel=1e-3)
 
 
+@pytest.mark.parametrize(
+    ("moment", "averaging", "rate", "constraint", "step"),
+    [
+        (2.0, 0.9, 0.03, 0.1, 0.003),  # an error of twice kappa^2: a relative excess of 1
+        (0.5, 0.9, 0.03, -0.05, -0.0015),
+        (0.0, 0.0, 1.0, -1.0, -0.05),  # log lambda moves by no more than that, either way
+        (9.0, 0.0, 1.0, 8.0, 0.05),
+    ],
+)
+def test_one_step_of_geco(moment, averaging, rate, constraint, step):
+    likelihood = Geco(sigma=1.0, kappa=1.0, geco_rate=rate, geco_averaging=averaging)
+    _, carried = likelihood.init(2)
+    after = likelihood.update(carried, moment * jnp.eye(2), 1.0, Time(0, 0.0))
+    np.testing.assert_allclose(after["constraint"], constraint, rtol=1e-6)
+    moved = after["log_lambda"] - carried["log_lambda"]
+    np.testing.assert_allclose(moved, step, atol=1e-7)
+    assert after["log_kappa"] == carried["log_kappa"] == 0
+
+
 def test_geco_above_its_window_collapses():
     likelihood = _geco(np.sqrt(1.2 * (LAM1 + LAM2) / 2))
     _, decoder, values = _fit(likelihood)

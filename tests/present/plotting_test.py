@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import QuadMesh
+from matplotlib.colors import to_rgba
 
 from spiral_vae.present import plotting
 
@@ -125,10 +126,19 @@ def test_densities_share_a_scale_and_the_difference_is_symmetric(rng):
 
 def test_the_gaps_add_up_and_are_sorted_along_the_curve():
     t, first, second = np.array([[0.9, 0.1, 0.5], [1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])
-    stacked, _ = plotting.gaps(t=t, approximation=first, amortisation=second).axes
-    corners = stacked.collections[1].get_paths()[0].vertices
-    for point in zip(t, first + second, strict=True):
-        assert np.isclose(corners, point).all(axis=1).any()
+    stacked, separate = plotting.gaps(t=t, approximation=first, amortisation=second).axes
+    for filled, top in zip(stacked.collections, (first, first + second), strict=True):
+        corners = filled.get_paths()[0].vertices
+        for point in zip(t, top, strict=True):
+            assert np.isclose(corners, point).all(axis=1).any()
+    for line, filled, part in zip(
+        separate.lines, stacked.collections, (first, second), strict=True
+    ):
+        np.testing.assert_array_equal(line.get_xdata(), np.sort(t))
+        np.testing.assert_array_equal(line.get_ydata(), part[np.argsort(t)])
+        assert to_rgba(line.get_color()) == tuple(filled.get_facecolor()[0])
+    named = [filled.get_label() for filled in stacked.collections]
+    assert named == ["approximation, mean 2 nats", "amortisation, mean 5 nats"]
 
 
 def test_the_band_of_ranks_is_the_central_95_percent_of_a_binomial():

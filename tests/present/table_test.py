@@ -217,3 +217,20 @@ def test_seeds_alone_are_summarised_above_16_lanes(num, summarised):
     if summarised:
         assert lines[1].split()[0] == str(num)
         assert np.isclose(float(lines[1].split()[1]), 0.0123)
+
+
+@pytest.mark.parametrize("num", [3, 20])
+def test_lanes_that_failed_are_counted(num):
+    """In a table of lanes and in one of points; nothing is said where none did."""
+    rows = [_row(lane, seed=lane) for lane in range(num - 2)]
+    assert "failed" not in table(rows, [])
+    rows += [_failed(num - 2), _failed(num - 1, status=NOT_EVALUATED)]
+    assert table(rows, []).splitlines()[-1] == f"2 of {num} lanes failed."
+
+
+def test_a_field_without_a_value_is_none():
+    """As it is in a fresh run, and as it is read back from a finished one."""
+    path = "data.noise_sigma_x"
+    rows = [_row(0, sweep={path: None}), _row(1), _row(2, sweep={path: 0.3})]
+    lines = table(rows, [path]).splitlines()[1:4]
+    assert [line.split()[1] for line in lines] == ["none", "none", "0.3"]

@@ -3,6 +3,7 @@
 import csv
 import itertools
 
+import jax
 import numpy as np
 import pytest
 
@@ -16,6 +17,7 @@ from spiral_vae.workdir import files
 from spiral_vae.workdir import life as workdir
 from tests.config import made
 from tests.lanes import make_config
+from tests.workdir.tensorboard_test import events
 
 
 def _run(config, workdir, *, draw=False, **kwargs):
@@ -254,6 +256,111 @@ def _bytes(path):
         else:
             found[name] = (path / name).read_bytes()
     return found
+
+
+def test_lanes_of_several_groups_are_put_into_the_order_of_the_sweep(tmp_path):
+    """Groups of the same shapes: params, data and curves are joined, each at its lane's place."""
+    sweep = ("likelihood.sigma=0.1,0.2", "train.batch_size=5,10")
+    config = make_config(num_seeds=2, sweep=sweep)
+    found = _run(config, str(tmp_path / "all"))
+    for name in ("params.npz", "data.npz", "metrics/training.npz"):
+        with np.load(tmp_path / "all" / name) as arrays:
+            every = dict(arrays)
+        every.pop("epoch", None)
+        for row in found.rows:
+            own = {name: row[name] for name in ("seed", "likelihood.sigma", "train.batch_size")}
+            one = _alone(tmp_path / f"{row['lane']}", **own)
+            with np.load(one / name) as arrays:
+                for key, values in every.items():
+                    np.testing.assert_array_equal(values[row["lane"]], arrays[key][0], err_msg=key)
+
+
+def _alone(path, **values):
+    if not path.exists():
+        _run(make_config(**values), str(path))
+    return path
+
+
+def test_event_files_of_all_groups_survive_and_those_of_a_resumed_run_have_each_step_once(tmp_path):
+    pytest.importorskip("tensorboardX")
+    config = make_config(**SHORT)
+    path = tmp_path / "run"
+    with pytest.raises(cells.Stopped):  # in the second group
+        _run(config, str(path), stop=_stop_after(3))
+    _run(config, str(path), resume=True)
+    for lane in range(4):
+        (file,) = (path / "metrics" / "tensorboard" / f"lane_000{lane}").iterdir()
+        steps = [(step, min(values)) for step, values in events(file)[1:]]
+        probe = "probe/inference_gap"
+        assert sorted(steps) == [(2, "kl"), (2, probe), (4, "kl"), (4, probe)]
+
+
+def test_a_run_whose_seeds_make_other_data_now_does_not_go_on(tmp_path, monkeypatch):
+    """As another version of JAX may; the sentence says which versions, and what to do."""
+    path = tmp_path / "run"
+    with pytest.raises(cells.Stopped):
+        _run(make_config(), str(path), stop=_stop_after(1))
+
+    def other(cell, data):
+        raise cells.OtherData
+
+    monkeypatch.setattr(cells._Cell, "_check", other)
+    with pytest.raises(workdir.WorkdirError, match=r"make other data here \(JAX .*begin a new run"):
+        _run(make_config(), str(path), resume=True)
+
+
+def test_a_loaded_lane_has_the_data_that_were_stored(tmp_path):
+    """Not those of its seed, which a new version might make otherwise; damaged, it is refused."""
+    path = _run(make_config(num_seeds=2), str(tmp_path)).workdir
+    with np.load(path / "data.npz") as arrays:
+        stored = dict(arrays)
+    model = trained.load(path, 1)
+    np.testing.assert_array_equal(model.x, stored["x"][1])
+    np.testing.assert_array_equal(model.t, stored["t"][1])
+    sums = workdir.checksums.read(path)
+    files.write_npz(path / "data.npz", {name: 2 * values for name, values in stored.items()})
+    with pytest.raises(workdir.WorkdirError, match="data.npz is damaged"):
+        trained.load(path, 1)
+    del sums["data.npz"]  # as a version before 0.2 left it
+    workdir.checksums.write(path, sums)
+    np.testing.assert_array_equal(trained.load(path, 1).x, stored["x"][1])
+
+
+def test_what_the_end_needs_is_tried_at_the_start(tmp_path, monkeypatch):
+    """A library that is installed and broken ends the run with its first chunk, not its last."""
+    real = run.importlib.import_module
+
+    def broken(name):
+        if name == "xarray":
+            raise ValueError("numpy.dtype size changed")
+        return real(name)
+
+    monkeypatch.setattr(run.importlib, "import_module", broken)
+    with pytest.raises(ConfigError, match="xarray can't be imported: numpy.dtype size changed"):
+        _run(make_config(**{"train.num_epochs": 4_000}), str(tmp_path))
+    assert not (tmp_path / "params.npz").exists()
+
+
+def test_settings_that_can_not_be_pinned_are_refused_before_anything_is_written(tmp_path):
+    jax.config.update("jax_random_seed_offset", 3)
+    try:
+        with pytest.raises(ConfigError, match="jax_random_seed_offset: found 3, must be 0"):
+            _run(make_config(), str(tmp_path / "run"))
+    finally:
+        jax.config.update("jax_random_seed_offset", 0)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_sweep_to_no_value_and_back(tmp_path):
+    """Both are lanes of their own, in the table of a finished run as in that of a fresh one."""
+    path = "data.noise_sigma_x"
+    config = make_config(sweep=(f"{path}=none,0.7",))
+    first = _run(config, str(tmp_path))
+    assert [row[path] for row in first.rows] == [None, 0.7]
+    again = _run(config, str(tmp_path), resume=True)
+    assert [row.get(path) for row in again.rows] == [None, 0.7]
+    scales = [trained.load(tmp_path, lane).curve.noise_sigma_x for lane in (0, 1)]
+    assert scales == [None, 0.7]
 
 
 SHORT = {  # two groups of two lanes, 2 chunks each

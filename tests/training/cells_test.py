@@ -297,24 +297,26 @@ BROKEN = [*SOUND[:3], make_lane(seed=3, **BREAKS), *SOUND[4:]]
 OTHERS = np.delete(np.arange(8), 3)
 
 
-@pytest.mark.parametrize("log_every", [1, 3, 10])
-def test_a_lane_that_breaks_keeps_its_last_good_epoch_and_no_other_lane_notices(log_every):
+@pytest.mark.parametrize(("log_every", "good"), [(1, 5), (3, 5), (3, 6), (4, 7), (10, 5), (10, 7)])
+def test_a_lane_that_breaks_keeps_its_last_good_epoch_and_no_other_lane_notices(log_every, good):
     """It is the lane of a training that ends there, whatever the chunks: [.., 3, 6, 8] or [8]."""
+    late = make_lane(seed=3, **BREAKS | {"decay_every": good})
     sound, broken = (
-        _train(lanes, cell_width=4, log_every=log_every, probe_every=1) for lanes in (SOUND, BROKEN)
+        _train(lanes, cell_width=4, log_every=log_every, probe_every=1)
+        for lanes in (SOUND, [*SOUND[:3], late, *SOUND[4:]])
     )
-    ended = _train(BROKEN[3:4], num_epochs=5, log_every=1, probe_every=1)
+    ended = _train([late], num_epochs=good, log_every=1, probe_every=1)
     assert_same(take(broken.params, 3), take(ended.params, 0))
     for name in ("params", "data", "metrics", "probes", "failed_step", "failed_term"):
         assert_same(take(getattr(broken, name), OTHERS), take(getattr(sound, name), OTHERS))
-    reached = broken.epoch <= 5
+    reached = broken.epoch <= good
     for curves, whole in ((broken.metrics, sound.metrics), (broken.probes, sound.probes)):
         for name, rows in curves.items():
             np.testing.assert_array_equal(rows[3][reached], whole[name][3][reached])
             assert np.isnan(rows[3][~reached]).all()
     ok = ["ok"] * 8
     assert [sound.status(i) for i in range(8)] == ok
-    ok[3] = "not finite at step 17: reconstruction"
+    ok[3] = f"not finite at step {3 * good + 2}: reconstruction"
     assert [broken.status(i) for i in range(8)] == ok
 
 
@@ -432,11 +434,13 @@ def test_more_epochs_are_those_of_a_fresh_longer_run(log_every, begin):
         assert_same(getattr(found, name), getattr(wanted, name))
 
 
-def test_a_finished_run_is_loaded_and_trains_nothing():
+@pytest.mark.parametrize("lanes", [SOUND[:3], BROKEN[2:5]], ids=["sound", "broken"])
+def test_a_finished_run_is_loaded_and_trains_nothing(lanes):
+    """A lane that broke down is stored where it ended, at epoch 5, not where its chunk began."""
     store = Memory()
-    wanted = _train(SOUND[:3], store=store, store_every=1)
+    wanted = _train(lanes, store=store, store_every=1)
     heard = []
-    found = _train(SOUND[:3], store=store, on_chunk=lambda chunk: heard.extend(_epochs(chunk)))
+    found = _train(lanes, store=store, on_chunk=lambda chunk: heard.extend(_epochs(chunk)))
     assert_same(_all(found), _all(wanted))
     assert heard == [2 * 8, 8]  # told as done at once
 
@@ -465,3 +469,62 @@ def test_a_run_that_grows_has_the_looks_of_a_fresh_one(short, long, store_every,
     assert heard[0] == (2 * begin or 2)
     assert_same(_all(found), _all(_train(lanes, log_every=1, probe_every=long)))
     assert all(np.isfinite(values).all() for values in found.probes.values())
+
+
+@pytest.mark.parametrize(("factor", "refused"), [(1 + 1e-6, False), (1.1, True)])
+def test_a_cell_goes_on_with_the_data_that_it_was_trained_with(factor, refused):
+    """Which other devices round otherwise; other random numbers are other data."""
+    store = Memory()
+    with pytest.raises(cells.Stopped):
+        _train(SOUND[:2], store=store, store_every=1, stop=lambda: True)
+    ((_, arrays),) = store.trees.items()
+    arrays["data/x"] = arrays["data/x"] * np.float32(factor)
+    if refused:
+        with pytest.raises(cells.OtherData):
+            _train(SOUND[:2], store=store)
+    else:
+        np.testing.assert_array_equal(_train(SOUND[:2], store=store).data.x, arrays["data/x"])
+
+
+def test_what_a_version_stored_without_its_data_goes_on():
+    store, wanted = Memory(), _train(SOUND[:2])
+    with pytest.raises(cells.Stopped):
+        _train(SOUND[:2], store=store, store_every=1, stop=lambda: True)
+    ((_, arrays),) = store.trees.items()
+    for name in ("data/t", "data/x"):
+        del arrays[name]
+    assert_same(_all(_train(SOUND[:2], store=store)), _all(wanted))
+
+
+def test_history_that_is_told_again_is_that_of_the_results():
+    """All rows and probes of a stored cell; nan where a lane did not get to."""
+    store, heard = Memory(), []
+    out = _train(BROKEN[2:4], store=store, store_every=1, log_every=4, probe_every=4)
+    _train(BROKEN[2:4], store=store, on_chunk=lambda chunk: heard.extend(chunk))
+    (one,) = heard
+    for rows, wanted in ((one.metrics, out.metrics), (one.probes, out.probes)):
+        assert list(rows) == [4, 8]
+        for name, values in wanted.items():
+            found = np.stack([row[name] for row in rows.values()], axis=1)
+            np.testing.assert_array_equal(found, values)
+
+
+def test_a_second_run_of_the_same_program_compiles_nothing():
+    """And leaves what the caller has compiled."""
+    count, own = [], jax.jit(lambda x: x + 1)
+    own(1)
+    _train(SOUND[:2])
+
+    def heard(event, duration, **kwargs):
+        if event == "/jax/core/compile/backend_compile_duration":
+            count.append(event)
+
+    jax.monitoring.register_event_duration_secs_listener(heard)
+    try:
+        _train([make_lane(seed=seed, **STEP) for seed in (11, 12)])
+        own(2)
+        assert not count
+        _train(SOUND[:2], log_every=5)  # another program
+        assert count
+    finally:
+        jax.monitoring.unregister_event_duration_listener(heard)

@@ -59,3 +59,24 @@ def test_the_commit_is_what_git_says_if_there_is_git(monkeypatch, described, wan
 
     monkeypatch.setattr(subprocess, "run", git)
     assert environment._git_commit() == wanted
+
+
+def test_settings_and_devices_that_changed_are_named(tmp_path, monkeypatch):
+    path = tmp_path / "environment.json"
+    environment.write(path)
+    found = json.loads(path.read_text())
+    assert found["settings"]["jax_enable_x64"] is False
+    assert found["settings"]["jax_default_prng_impl"] == "threefry2x32"
+    found["devices"] = [text.replace("cpu", "gpu") for text in found["devices"]]
+    path.write_text(json.dumps(found))
+    monkeypatch.setenv("XLA_FLAGS", "--xla_cpu_enable_fast_math=true")
+    assert environment.write(path)[:2] == ["XLA_FLAGS", "the devices"]
+
+
+def test_another_number_of_devices_of_the_same_kind_changes_nothing(tmp_path):
+    path = tmp_path / "environment.json"
+    environment.write(path)
+    found = json.loads(path.read_text())
+    found["devices"] = 2 * found["devices"]
+    path.write_text(json.dumps(found))
+    assert environment.write(path) == []

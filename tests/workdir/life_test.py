@@ -1,14 +1,18 @@
 """The life of a workdir: which folders are taken, one writer, and what makes a run finished."""
 
+import concurrent.futures
 import datetime
+import errno
 import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
+from spiral_vae import machine
 from spiral_vae.workdir import checksums, files
 from spiral_vae.workdir import life as workdir
 from spiral_vae.workdir.life import WorkdirError
@@ -61,6 +65,31 @@ def test_the_default_workdir_is_dated_and_numbered_on_collision(tmp_path, monkey
             names.append(str(path))
     stamp = "runs/2024-02-03_04-05-06"
     assert names == [stamp, f"{stamp}_2", f"{stamp}_3"]
+
+
+def test_many_that_begin_at_once_get_a_folder_each(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(datetime, "datetime", _Clock)
+    start = threading.Barrier(16)
+
+    def begin(number):
+        start.wait()
+        with workdir.opened(None, resume=False) as path:
+            return path
+
+    with concurrent.futures.ThreadPoolExecutor(16) as pool:
+        found = list(pool.map(begin, range(16)))
+    assert len(set(found)) == 16
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks_is_told_with_a_way_out(tmp_path, monkeypatch, number):
+    def no_locks(file, operation):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(machine.fcntl, "flock", no_locks)
+    with pytest.raises(WorkdirError, match="can't be locked .*; give a folder on another file"):
+        _open(tmp_path / "run", False)
 
 
 @pytest.mark.parametrize("resume", [False, True])
