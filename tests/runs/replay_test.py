@@ -45,7 +45,7 @@ def test_a_run_that_is_not_finished_is_refused(tmp_path):
     with pytest.raises(workdir.WorkdirError, match="holds no run"):
         list(replay.failures(make_config(), tmp_path))
     workdir.begin(tmp_path, "{}")
-    with pytest.raises(workdir.WorkdirError, match="has no summary.csv yet; --resume finishes"):
+    with pytest.raises(workdir.WorkdirError, match="has no summary.csv yet; its run has to be"):
         list(replay.failures(make_config(), tmp_path))
 
 

@@ -10,6 +10,7 @@ import pytest
 from spiral_vae.config import lanes, sources
 from spiral_vae.config.values import ConfigError, complete
 from spiral_vae.present import figures
+from spiral_vae.process import Data
 from spiral_vae.runs import load as trained
 from spiral_vae.runs import run
 from spiral_vae.training import cells
@@ -116,7 +117,7 @@ def test_a_sweep_of_lengths_labels_its_curves_with_the_right_epochs(tmp_path, sw
     def one(ends, probe_ends):
         return cells.Trained(
             params={"w": np.zeros((1, 2))},
-            data=None,
+            data=Data(t=np.zeros((1, 3)), x=np.zeros((1, 3, 2))),
             epoch=np.asarray(ends),
             metrics={"loss": np.asarray([ends], float)},  # a loss that tells its epoch
             probe_epoch=np.asarray(probe_ends),
