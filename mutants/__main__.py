@@ -27,7 +27,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "spiral_vae"
 # The looks of figures are for the eye, and what configs say is compared with the declarations.
 LEFT_OUT = ("present/plotting.py", "configs")
-WHOLE_RUNS = ("tests/main_test.py", "tests/runs", "tests/examples_test.py")
+WHOLE_RUNS = ("tests/main_test.py", "tests/runs/run_test.py")
 TIMEOUT = 600  # seconds of one stage; a test that hangs has noticed
 
 
@@ -117,7 +117,9 @@ def main() -> None:
             shutil.copytree(ROOT / "tests/runs", copy / "tests/runs", dirs_exist_ok=True)
             copies.put(copy)
         tried = []
-        for one in pool.map(lambda place: try_out(*place, copies), chosen):
+        started = [pool.submit(try_out, *place, copies) for place in chosen]
+        for future in concurrent.futures.as_completed(started):
+            one = future.result()
             tried.append(one)
             word = "seen by " + one.by if one.by else "UNSEEN"
             print(f"{len(tried)} {_line(one)}: {word}", flush=True)
