@@ -111,10 +111,7 @@ def main() -> None:
     ):
         for number in range(args.workers):
             copy = Path(folder) / f"copy_{number}"
-            ignored = shutil.ignore_patterns(".*", "runs", "__pycache__")
-            shutil.copytree(ROOT, copy, ignore=ignored, symlinks=True)
-            shutil.copytree(PACKAGE / "runs", copy / "spiral_vae" / "runs", dirs_exist_ok=True)
-            shutil.copytree(ROOT / "tests/runs", copy / "tests/runs", dirs_exist_ok=True)
+            shutil.copytree(ROOT, copy, ignore=_ignored, symlinks=True)
             copies.put(copy)
         tried = []
         started = [pool.submit(try_out, *place, copies) for place in chosen]
@@ -128,6 +125,12 @@ def main() -> None:
     if args.out:
         args.out.write_text("".join(f"{_line(one)}\t{one.by or 'UNSEEN'}\n" for one in tried))
     sys.exit(bool(unseen))
+
+
+def _ignored(folder: str, names: list[str]) -> set[str]:
+    """Returns what a copy does without: results, what is hidden, and bytecode."""
+    results = {"runs"} if Path(folder) == ROOT else set()
+    return {name for name in names if name.startswith(".")} | {"__pycache__"} | results
 
 
 def _line(one: Tried) -> str:
