@@ -23,7 +23,7 @@ class Annealed(Objective):
         return self.start ** jnp.maximum(1 - time.progress / self.duration, 0)
 
     def terms(self, draws, log_prob, weight):
-        reconstruction = -jnp.mean(log_prob, axis=0)
+        reconstruction = -draws.mean(log_prob)
         return Terms(reconstruction + weight * draws.kl, reconstruction, draws.kl)
 
 

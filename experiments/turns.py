@@ -18,6 +18,7 @@ from experiments import drawing
 from experiments.experiment import Experiment, main
 from spiral_vae.configs import turns as config
 from spiral_vae.exact import ground_truth, inference, mixture
+from spiral_vae.exact.best import best_gaussian
 from spiral_vae.maths import observation
 from spiral_vae.process import Spiral
 
@@ -39,7 +40,7 @@ def ambiguity(turns: int, num_points: int = NUM_POINTS) -> dict[str, float]:
     density = ground_truth.model_density(observe, 1, reach=2.0)
     log_evidence, _ = density.log_density(x)
     start = inference.gaussians(z, np.full_like(z, -4.0))
-    best = inference.best_gaussian(x, start, observe, density.fine)
+    best = best_gaussian(x, start, observe, density.fine)
     posterior = mixture.log_posterior(x, truth.density.fine)
     weight = np.exp(truth.density.fine.log_weight)
     bimodal = [_second_mode(np.exp(row), weight) > SECOND_MODE for row in posterior]

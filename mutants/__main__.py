@@ -2,9 +2,10 @@
 
     python -m mutants [--num=150] [--seed=0] [--workers=2] [--out=FILE]
 
-Mistakes are drawn at random from all that `mistakes` can make. Each is put into a copy of the
-repository, in which the tests that should notice run until the first one fails: those of the same
-file, then those of the same folder, then whole runs. A mistake that none of them notices is
+First all tests run as they are, and compile what later ones share. Mistakes are drawn at random
+from all that `mistakes` can make. Each is put into a copy of the repository, in which the tests
+that should notice run until the first one fails: those of the same file, then those of the same
+folder, then whole runs. A mistake that none of them notices is
 printed: it changes nothing, or a test is missing. Ends with status 1 if there is one.
 """
 
@@ -78,14 +79,14 @@ def try_out(path: Path, mistake: Mistake, copies: "queue.Queue[Path]") -> Tried:
         copies.put(copy)
 
 
-def _failing(copy: Path, tests: tuple[str, ...]) -> str:
+def _failing(copy: Path, tests: tuple[str, ...], timeout: int = TIMEOUT) -> str:
     """Returns the first test that fails, or what else went wrong; empty if all pass."""
     command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests]
     # Compiled code is shared with the runs before: most of a program is as it was.
-    env = os.environ | {"JAX_COMPILATION_CACHE_DIR": str(copy.parent / "compiled")}
+    env = {"JAX_COMPILATION_CACHE_DIR": str(copy.parent / "compiled")} | os.environ
     try:
         found = subprocess.run(
-            command, cwd=copy, env=env, capture_output=True, text=True, timeout=TIMEOUT
+            command, cwd=copy, env=env, capture_output=True, text=True, timeout=timeout
         )
     except subprocess.TimeoutExpired:
         return "a test that does not end"
@@ -113,6 +114,8 @@ def main() -> None:
             copy = Path(folder) / f"copy_{number}"
             shutil.copytree(ROOT, copy, ignore=_ignored, symlinks=True)
             copies.put(copy)
+        if failed := _failing(copy, ("tests",), 10 * TIMEOUT):
+            sys.exit(f"{failed} fails without any mistake")
         tried = []
         started = [pool.submit(try_out, *place, copies) for place in chosen]
         for future in concurrent.futures.as_completed(started):

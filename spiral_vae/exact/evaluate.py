@@ -6,12 +6,14 @@
 import dataclasses
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from scipy import special
 from scipy.spatial import cKDTree
 
 from spiral_vae import numerics
 from spiral_vae.exact import ground_truth, inference
+from spiral_vae.exact.best import best_gaussian, best_member
 from spiral_vae.exact.ground_truth import Truth
 from spiral_vae.exact.inference import Encode, Posteriors
 from spiral_vae.exact.metrics import axes_of, in_order
@@ -29,6 +31,7 @@ OVERCONFIDENT_EXCESS = 0.5  # nats of I_q(x; z) above I*(x; t)
 MAX_POINTS = 2_000  # of the training set that pairwise and per-point metrics look at
 _FAR = 20.0  # nats of log p(z), z about 6
 NUM_DRAWS = 2_000  # of the simulation-based calibration
+NUM_NEW = 1_000  # points of the truth on which the encoder is judged
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,19 +52,26 @@ class Gaps:
     x: np.ndarray  # [P, D]
     approximation: np.ndarray  # log p - ELBO(best Gaussian), [P]
     amortisation: np.ndarray  # ELBO(best Gaussian) - ELBO(encoder), [P]
+    family: np.ndarray  # log p - ELBO(best member of q's family), [P]
     q: Posteriors  # of the encoder
     best: Posteriors  # the best Gaussians
+    member: Posteriors  # the best members of q's family
 
 
 @dataclasses.dataclass(frozen=True)
 class Points:
-    """What is known of the training points that are looked at, in the order of t; nats."""
+    """What is known of points, in the order of t; nats."""
 
     t: np.ndarray  # [N]
     x: np.ndarray  # [N, D]
     q: Posteriors
     log_evidence: np.ndarray  # [N]
-    elbo: np.ndarray  # [N]
+    bound: inference.Elbo
+
+    @property
+    def gap(self) -> np.ndarray:
+        """The inference gap, [N]."""
+        return self.log_evidence - self.bound.elbo
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,9 +80,11 @@ class Report:
 
     metrics: dict[str, float]  # by the names in `metrics.METRICS`
     gaps: Gaps | None  # None unless there is one latent dimension
+    new_gaps: Gaps | None  # of points of the truth that the encoder has not seen
     calibration: Calibration | None
     density: ground_truth.Density  # the model's
-    points: Points
+    points: Points  # of the training
+    new: Points  # of the truth
 
 
 def evaluate(
@@ -102,15 +114,21 @@ def evaluate(
     order = np.argsort(t, kind="stable")
     thin = order[np.linspace(0, len(t) - 1, min(len(t), MAX_POINTS)).round().astype(int)]
     t, x = np.asarray(t, np.float64)[thin], np.asarray(x, np.float64)[thin]
-    q = Posteriors(posterior or Gaussian(), encode(x))
+    family = posterior or Gaussian()
+    latent_dim = Posteriors(family, encode(x[:1])).latent_dim
     truth = ground_truth.truth(curve)
-    centre = observe(np.zeros((1, q.latent_dim))).mean
+    centre = observe(np.zeros((1, latent_dim))).mean
     reach = float(np.max(np.linalg.norm(x - centre, axis=1)))
-    density = ground_truth.model_density(observe, q.latent_dim, reach)
+    density = ground_truth.model_density(observe, latent_dim, reach)
 
     nll = ground_truth.cross_entropy(truth, density)
-    log_evidence, _ = density.log_density(x)
-    bound = inference.elbo(x, q, observe)
+
+    def known(t: np.ndarray, x: np.ndarray) -> Points:
+        q = Posteriors(family, encode(x))
+        return Points(t, x, q, density.log_density(x)[0], inference.elbo(x, q, observe))
+
+    points, new = known(t, x), known(*new_points(curve))
+    q, log_evidence, bound = points.q, points.log_evidence, points.bound
     metrics = {
         **_sigma_metrics(density.fine, truth),
         "elbo": np.mean(bound.elbo),
@@ -125,21 +143,26 @@ def evaluate(
         - (nll.value - truth.entropy.value) / (truth.isotropic_nll - truth.entropy.value),
         "train_log_evidence": np.mean(log_evidence),
         "overfit_gap": np.mean(log_evidence) + nll.value,
-        "inference_gap": np.mean(log_evidence - bound.elbo),
+        "inference_gap": np.mean(points.gap),
+        "inference_gap_new": np.mean(new.gap),
+        "encoder_overfit": np.mean(new.gap) - np.mean(points.gap),
         "residual_ratio": np.mean(bound.residual) / x.shape[1],
         **_latent_metrics(t, q, curve),
         "reconstruction_to_truth": _distance_to_truth(observe(q.mean).mean, truth),
         **_curve_metrics(observe, q.latent_dim, truth),
     }
-    points = Points(t, x, q, log_evidence, bound.elbo)
-    gaps = calibration = None
-    if q.latent_dim == 1:
-        gaps = take_apart(points, observe, density, gap_points)
+    gaps = new_gaps = calibration = None
+    if latent_dim == 1:
+        gaps, new_gaps = (take_apart(own, observe, density, gap_points) for own in (points, new))
         calibration = _calibration(encode, observe, curve, q.family, metrics["spearman"])
         information, aggregate_kl = inference.aggregate(q)
         metrics |= {
             "approximation_gap": np.mean(gaps.approximation),
             "amortisation_gap": np.mean(gaps.amortisation),
+            "family_gap": np.mean(gaps.family),
+            "approximation_gap_new": np.mean(new_gaps.approximation),
+            "amortisation_gap_new": np.mean(new_gaps.amortisation),
+            "family_gap_new": np.mean(new_gaps.family),
             "information": information,
             "aggregate_kl": aggregate_kl,
             "sbc_ks": _distance_to_uniform(calibration.rank),
@@ -151,22 +174,35 @@ def evaluate(
         metrics["kl_to_truth"] < RECOVERED_KL and abs(metrics["spearman"]) > RECOVERED_SPEARMAN
     )
     metrics["collapsed"] = metrics["kl_to_prior"] < COLLAPSED_KL
-    return Report(in_order(metrics), gaps, calibration, density, points)
+    return Report(in_order(metrics), gaps, new_gaps, calibration, density, points, new)
 
 
 def take_apart(points: Points, observe: Observe, density: ground_truth.Density, num: int) -> Gaps:
     """Returns the gaps of `num` of the points, evenly along t; of one latent dimension."""
     some = np.linspace(0, len(points.t) - 1, min(len(points.t), num)).round().astype(int)
     x, q = points.x[some], points.q[some]
-    best = inference.best_gaussian(x, q, observe, density.fine)
+    best = best_gaussian(x, q, observe, density.fine)
+    member = best_member(x, q, observe, density.fine, best)
     return Gaps(
         t=points.t[some],
         x=x,
         approximation=points.log_evidence[some] - best.elbo,
-        amortisation=best.elbo - points.elbo[some],
+        amortisation=best.elbo - points.bound.elbo[some],
+        family=points.log_evidence[some] - member.elbo,
         q=q,
         best=best.q,
+        member=member.q,
     )
+
+
+def new_points(curve: Curve) -> tuple[np.ndarray, np.ndarray]:
+    """Returns t [NUM_NEW], even in the mass, and x [NUM_NEW, D] of the truth; always the same."""
+    with numerics.double():
+        mass = (np.arange(NUM_NEW) + 0.5) / NUM_NEW
+        t = np.asarray(jax.tree.map(float, curve).quantile(jnp.asarray(mass)))
+    z = special.ndtri(mass)[:, None]
+    x = observation_lib.draw(np.random.default_rng(1), ground_truth.true_decoder(curve)(z))
+    return t, x
 
 
 def verdict(metrics: dict[str, float]) -> str:

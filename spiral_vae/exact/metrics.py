@@ -76,6 +76,18 @@ _ALL = (
         heading="gap",
     ),
     Metric(
+        "inference_gap_new",
+        "the same over 1 000 new points of the truth, which the encoder has not seen",
+        label=r"$\log p(x) - $ELBO, new points",
+        heading="new gap",
+        needs=_TRUTH,
+    ),
+    Metric(
+        "encoder_overfit",
+        "by how much the gap at new points exceeds that at the training points",
+        needs=_TRUTH,
+    ),
+    Metric(
         "approximation_gap",
         "its part that the best Gaussian leaves, over 24 points along the curve",
         needs=_ONE,
@@ -84,6 +96,16 @@ _ALL = (
         "amortisation_gap",
         "what the encoder loses against the best Gaussian, over the same points",
         needs=_ONE,
+    ),
+    Metric(
+        "family_gap",
+        "the part that the best member of q's family leaves, over the same points; of a family "
+        "other than the Gaussian the best one found",
+        needs=_ONE,
+    ),
+    *(
+        Metric(f"{name}_new", "the same over 24 of the new points", needs=(*_TRUTH, *_ONE))
+        for name in ("approximation_gap", "amortisation_gap", "family_gap")
     ),
     Metric("information", "I_q(x; z)", label=r"$I_q(x; z)$", needs=_ONE),
     Metric(

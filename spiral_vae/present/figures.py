@@ -32,13 +32,15 @@ def of_lane(model: Model, report: evaluate.Report) -> Arrays:
     found: Arrays = {"basic_run": _basic_run(model, curve)}
     if model.x.shape[1] == 2:
         found["density"] = _density(model, truth)
-    if report.gaps is not None:
+    if report.gaps is not None and report.new_gaps is not None:
         gaps = report.gaps
-        found["gaps"] = {
-            "t": gaps.t,
-            "approximation": gaps.approximation,
-            "amortisation": gaps.amortisation,
-        }
+        found["gaps"] = {}
+        for name, own in {"": gaps, "new_": report.new_gaps}.items():
+            found["gaps"] |= {
+                f"{name}t": own.t,
+                f"{name}approximation": own.family,
+                f"{name}amortisation": own.approximation + own.amortisation - own.family,
+            }
         found["posterior"] = _posterior(report, gaps, model.x, curve)
     if report.calibration is not None:
         found["calibration"] = {
@@ -113,7 +115,7 @@ def _posterior(
     worst = int(np.argmax(gaps.approximation + gaps.amortisation))
     even = np.linspace(0, len(gaps.t) - 1, NUM_POINTS).round().astype(int)[:-1]
     chosen = np.unique([*even, worst])
-    points, both = gaps.x[chosen], (gaps.q[chosen], gaps.best[chosen])
+    points, both = gaps.x[chosen], (gaps.q[chosen], gaps.member[chosen])
     # The nodes of the mixture resolve the posterior; a grid for drawing resolves q as well.
     parts = [np.linspace(-5, 5, 2001)]
     for q in both:

@@ -27,7 +27,7 @@ DATA = "#999999"
 TRUTH = "#000000"  # the process that made the data
 MODEL = "#0072B2"  # prior and decoder, and all that follows from them exactly
 ENCODER = "#D55E00"
-BEST = "#009E73"  # the best Gaussian, what an encoder could reach
+BEST = "#009E73"  # the best member of a family, what an encoder could reach
 _LANES = [MODEL, ENCODER, BEST, "#CC79A7", "#56B4E9", "#E69F00", TRUTH]
 
 _WIDTH = 10.0  # inch; with _DPI and 11 pt, letters are 14 px high when 1500 px are shown on 900
@@ -156,6 +156,7 @@ def progress(
     spearman: np.ndarray,
     kl_to_prior: np.ndarray,
     inference_gap: np.ndarray,
+    inference_gap_new: np.ndarray,
 ) -> Figure:
     """Draws exact metrics along training: one lane as a line, several as median and band.
 
@@ -165,7 +166,8 @@ def progress(
       spearman: rank correlation of t and the mean of q(z|x), [lanes, rows]; drawn without its
         sign, which means nothing as the prior is symmetric.
       kl_to_prior: KL(q(z|x) || p(z)) in nats, mean over points, [lanes, rows].
-      inference_gap: log p(x) - ELBO, mean over points, nats, [lanes, rows].
+      inference_gap: log p(x) - ELBO, mean over the training points, nats, [lanes, rows].
+      inference_gap_new: the same over the true density, [lanes, rows].
     """
     figure = new_figure(6.4)
     truth, order, prior, gap = figure.subplots(2, 2).flat
@@ -177,7 +179,8 @@ def progress(
     order.set_ylim(-0.03, 1.03)
     _along_training(prior, epoch, kl_to_prior)
     prior.set(title="KL to the prior", ylabel=METRICS["kl_to_prior"].axis)
-    _along_training(gap, epoch, inference_gap)
+    _along_training(gap, epoch, inference_gap_new)
+    _along_training(gap, epoch, inference_gap, colour=_LANES[3], of="training points")
     gap.set(title="Inference gap", ylabel=METRICS["inference_gap"].axis)
     return shared_legend(figure)
 
@@ -261,7 +264,7 @@ def posterior(
       z: [k], increasing.
       exact: the model's p(z|x) at each point, [p, k], per unit z.
       encoder: q(z|x), [p, k], per unit z.
-      best: the Gaussian with the least KL to the exact posterior, [p, k], per unit z.
+      best: the member of its family with the least KL to the exact posterior, [p, k], per unit z.
       points: the chosen points, [p, 2].
       x: data, [n, 2].
       curve: the curve without noise, [c, 2].
@@ -292,40 +295,64 @@ def posterior(
 
 
 @styled
-def gaps(*, t: np.ndarray, approximation: np.ndarray, amortisation: np.ndarray) -> Figure:
-    """Draws the two parts of the inference gap along the curve, nats.
+def gaps(
+    *,
+    t: np.ndarray,
+    approximation: np.ndarray,
+    amortisation: np.ndarray,
+    new_t: np.ndarray,
+    new_approximation: np.ndarray,
+    new_amortisation: np.ndarray,
+) -> Figure:
+    """Draws the two parts of the inference gap along the curve, nats, of training and new points.
 
-    A linear axis shows the sum, where it is large; a log axis shows all of the rest.
+    Linear axes show the sum, where it is large; log axes show all of the rest.
 
     Args:
-      t: where on the spiral each point was made, [n].
-      approximation: KL of the best Gaussian to the exact posterior, >= 0, [n].
-      amortisation: what the encoder loses against the best Gaussian, >= 0, [n].
+      t: where on the curve each training point was made, [n].
+      approximation: KL of the best member of the family to the exact posterior, >= 0, [n].
+      amortisation: what the encoder loses against that member, >= 0, [n].
+      new_t: the same of points that the encoder has not seen, [m].
+      new_approximation: [m].
+      new_amortisation: [m].
     """
+    figure = new_figure(6.4)
+    axes = figure.subplots(2, 2, sharex=True, sharey="row")
+    columns = {
+        "Training points": (t, approximation, amortisation),
+        "New points": (new_t, new_approximation, new_amortisation),
+    }
+    for (title, column), (stacked, separate) in zip(columns.items(), axes.T, strict=True):
+        mean = _stacked_gaps(stacked, separate, *column)
+        stacked.set_title(f"{title}, mean {mean:.2g} nats")
+        separate.set_xlabel("true $t$")
+    axes[0, 0].set_ylabel("nats per point")
+    axes[1, 0].set_ylabel("nats per point, log scale")
+    return shared_legend(figure)
+
+
+def _stacked_gaps(
+    stacked: Axes,
+    separate: Axes,
+    t: np.ndarray,
+    approximation: np.ndarray,
+    amortisation: np.ndarray,
+) -> float:
+    """Draws one set of points, and returns the mean of the gap."""
     rows = np.argsort(t)
     rows = rows[np.isfinite(t + approximation + amortisation)[rows]]
     parts = {
-        "approximation": (approximation[rows], BEST),
-        "amortisation": (amortisation[rows], ENCODER),
+        "approximation: of the family's best": (approximation[rows], BEST),
+        "amortisation: of the encoder": (amortisation[rows], ENCODER),
     }
-    figure = new_figure(4.2)
-    stacked, separate = figure.subplots(1, 2)
     bottom = np.zeros(len(rows))
     for name, (part, colour) in parts.items():
-        mean = part.mean() if part.size else np.nan
         stacked.fill_between(
-            t[rows],
-            bottom,
-            bottom + part,
-            color=colour,
-            linewidth=0.5,
-            label=f"{name}, mean {mean:.2g} nats",
+            t[rows], bottom, bottom + part, color=colour, linewidth=0.5, label=name
         )
         separate.plot(t[rows], _log_scaled(separate, part), ".", color=colour)
         bottom = bottom + part
-    stacked.set(title="Inference gap = sum of both", xlabel="true $t$", ylabel="nats per point")
-    separate.set(title="Each, log scale", xlabel="true $t$", ylabel="nats per point")
-    return shared_legend(figure)
+    return bottom.mean() if bottom.size else np.nan
 
 
 @styled
@@ -425,35 +452,49 @@ def data_space(axes: Axes, *points: np.ndarray) -> None:
 
 
 def _along_training(
-    axes: Axes, epoch: np.ndarray, lanes: np.ndarray, names: Sequence[str] | None = None
+    axes: Axes,
+    epoch: np.ndarray,
+    lanes: np.ndarray,
+    names: Sequence[str] | None = None,
+    *,
+    colour: str = MODEL,
+    of: str = "",
 ) -> tuple[np.ndarray, np.ndarray]:
     """Draws lanes [lanes, rows] against epoch [rows].
 
-    Returns the lowest and the highest of what is drawn, each [rows].
+    Args:
+      axes: on which it is drawn.
+      epoch: [rows].
+      lanes: [lanes, rows].
+      names: of lines, one a lane; else several lanes are a median and a band.
+      colour: of that median or of a single lane.
+      of: what the legend says of it, in place of what all such lines are.
+
+    Returns:
+      The lowest and the highest of what is drawn, each [rows].
     """
     marker = "." if len(epoch) == 1 else ""  # a line through one row is invisible
     lanes = np.where(np.isfinite(lanes), lanes, np.nan)
     if names is not None:
         low, high = functools.reduce(np.fmin, lanes), functools.reduce(np.fmax, lanes)
         for i, (name, lane) in enumerate(zip(names, lanes, strict=True)):
-            cycle, colour = divmod(i, len(_LANES))
+            cycle, place = divmod(i, len(_LANES))
             axes.plot(
                 epoch,
                 lane,
                 marker=marker,
-                color=_LANES[colour],
+                color=_LANES[place],
                 linestyle=("-", "--", ":", "-.")[cycle % 4],
                 label=name,
             )
     else:
         low, median, high = band(lanes)
         several = len(lanes) > 1
-        label = f"median of {len(lanes)} lanes" if several else None
-        axes.plot(epoch, median, marker=marker, color=MODEL, label=label)
+        label = of or (f"median of {len(lanes)} lanes" if several else None)
+        axes.plot(epoch, median, marker=marker, color=colour, label=label)
         if several:
-            axes.fill_between(
-                epoch, low, high, color=MODEL, alpha=0.25, linewidth=0, label="10-90 % of lanes"
-            )
+            label = None if of else "10-90 % of lanes"
+            axes.fill_between(epoch, low, high, color=colour, alpha=0.25, linewidth=0, label=label)
     # Most happens early. A log axis has no 0, so there it is linear up to the first epoch after.
     first, last = epoch[epoch > 0].min(initial=epoch[-1]), epoch[-1]
     if last >= 10 * first > 0:
@@ -515,7 +556,7 @@ def _posterior_panel(
         z, exact, encoder, best = z[shown], exact[shown], encoder[shown], best[shown]
     axes.fill_between(z, exact, color=MODEL, alpha=0.35, linewidth=0, label="exact p(z|x)")
     axes.plot(z, encoder, color=ENCODER, label="encoder q(z|x)")
-    axes.plot(z, best, color=BEST, linestyle="--", label="best Gaussian")
+    axes.plot(z, best, color=BEST, linestyle="--", label="best of the family")
     axes.xaxis.set_major_locator(MaxNLocator(2))
     axes.yaxis.set_major_locator(MaxNLocator(3))
 

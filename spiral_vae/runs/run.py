@@ -389,7 +389,10 @@ def _draw(
         if report is None:
             report = judge(model)
         if report.gaps is not None:  # with more points than the metrics are means over
-            gaps = evaluate.take_apart(report.points, model.observe, report.density, FIGURE_GAPS)
-            report = dataclasses.replace(report, gaps=gaps)
+            gaps, new_gaps = (
+                evaluate.take_apart(points, model.observe, report.density, FIGURE_GAPS)
+                for points in (report.points, report.new)
+            )
+            report = dataclasses.replace(report, gaps=gaps, new_gaps=new_gaps)
         arrays |= figures.of_lane(model, report)
     figures.draw(folder, arrays)

@@ -94,6 +94,11 @@ class Lane:
         )
 
     @property
+    def num_draws(self) -> int:
+        """Draws of z for each point and step."""
+        return self.objective.num_samples * self.posterior.strata
+
+    @property
     def steps_per_epoch(self) -> int:
         return math.ceil(self.data.num_points / self.train.batch_size)
 
@@ -183,7 +188,7 @@ def batches(epoch: jax.Array, key: jax.Array, data: Data, lane: Lane) -> Batch:
     x = data.x[epoch_order(key_order, n)] if lane.train.shuffle else data.x
     x = jnp.pad(x, ((0, steps * size - n), (0, 0))).reshape(steps, size, -1)
     weight = (jnp.arange(steps * size) < n).astype(x.dtype).reshape(steps, size)
-    shape = (steps, lane.model.latent_dim, lane.objective.num_samples, size)
+    shape = (steps, lane.model.latent_dim, lane.num_draws, size)
     epoch = epoch + jnp.arange(steps) / steps
     time = Time(epoch, epoch / lane.train.num_epochs)
     return Batch(
@@ -231,6 +236,13 @@ def loss_fn(
     carried = likelihood.update(carried, mean(moment), batch.share, batch.time)
 
     log_prob = log_probs(likelihood.log_prob, carried, draws.heads)
+    factors = lane.objective.path_factors(draws, log_prob, batch.kl_weight)
+    if factors is not None:  # the same draws, which XLA computes once
+        factors = jax.lax.stop_gradient(factors)
+        draws = objective.draw(
+            bound_params, batch.x, batch.eps, vae, lane.posterior, path_factors=factors
+        )
+        log_prob = log_probs(likelihood.log_prob, carried, draws.heads)
     terms = jax.tree.map(mean, lane.objective.terms(draws, log_prob, batch.kl_weight))
     loss = terms.loss
     if likelihood.separate:
@@ -301,7 +313,7 @@ def train_chunk(
     does not compile again. Where a number on the way is not finite the state comes back as it was,
     and so it will from every further call.
     """
-    drawn = lane.data.num_points * lane.objective.num_samples * lane.model.latent_dim
+    drawn = lane.data.num_points * lane.num_draws * lane.model.latent_dim
     size = max(1, _DRAWN_AT_ONCE // drawn)
 
     def block(i, carry):

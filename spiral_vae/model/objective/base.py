@@ -6,13 +6,15 @@ come last. The mean over points is taken by the caller.
 
 import abc
 import dataclasses
+import math
 from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
+from jax.scipy.special import logsumexp
 
 from spiral_vae.fields import NOT_NEGATIVE, contract, field, integer, number
-from spiral_vae.maths import gaussian, ramp
+from spiral_vae.maths import ramp
 from spiral_vae.maths.arrays import Number
 from spiral_vae.maths.ramp import Time
 from spiral_vae.model import networks
@@ -29,6 +31,25 @@ class Draws:
     log_ratio: jax.Array  # log p(z) - log q(z|x), [K, ...]
     kl: jax.Array  # KL(q(z|x) || p(z)), [...]
     path_log_ratio: jax.Array  # log_ratio, whose gradient goes along z alone and not by q's heads
+    log_weight: jax.Array | None = None  # of each sample, [K, ...], of sum 1; None: they are equal
+
+    def mean(self, values: jax.Array) -> jax.Array:
+        """Returns the mean of values [K, ...] over the samples, [...]."""
+        if self.log_weight is None:
+            return jnp.mean(values, axis=0)
+        return jnp.sum(jnp.exp(self.log_weight) * values, axis=0)
+
+    def log_mean_exp(self, values: jax.Array) -> jax.Array:
+        """Returns the logarithm of the mean of exp(values) over the samples, [...]."""
+        if self.log_weight is None:
+            return logsumexp(values, axis=0) - jnp.log(len(values))
+        return logsumexp(values + self.log_weight, axis=0)
+
+    def softmax(self, values: jax.Array) -> jax.Array:
+        """Returns each sample's share in the mean of exp(values), [K, ...]."""
+        return jax.nn.softmax(
+            values if self.log_weight is None else values + self.log_weight, axis=0
+        )
 
 
 @jax.tree_util.register_dataclass
@@ -52,7 +73,12 @@ class Objective(abc.ABC):
 
     of_length: ClassVar[bool] = False  # whether the weight depends on the number of epochs
 
-    num_samples: int = field(1, integer(1, 10**5), "samples of z per point and step", static=True)
+    num_samples: int = field(
+        1,
+        integer(1, 10**5),
+        "samples of z per point and step, of a mixture of each component",
+        static=True,
+    )
 
     def weight(self, time: Time) -> jax.Array:
         """Returns the weight of the KL at a time; it is made for all steps of an epoch at once."""
@@ -74,8 +100,20 @@ class Objective(abc.ABC):
 
         The arguments are those of `terms`.
         """
-        del draws, weight
-        return jnp.full_like(log_prob, 1 / log_prob.shape[0])
+        del weight
+        if draws.log_weight is None:
+            return jnp.full_like(log_prob, 1 / log_prob.shape[0])
+        return jnp.exp(draws.log_weight)
+
+    def path_factors(
+        self, draws: Draws, log_prob: jax.Array, weight: jax.Array
+    ) -> jax.Array | None:
+        """Returns factors on the gradient along each sample of z, [K, ...]; None: there are none.
+
+        The arguments are those of `terms`.
+        """
+        del draws, log_prob, weight
+        return None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -96,7 +134,12 @@ class Bound(Objective):
 
 
 def draw(
-    params: networks.Params, x: jax.Array, eps: jax.Array, vae: networks.VAE, posterior: Posterior
+    params: networks.Params,
+    x: jax.Array,
+    eps: jax.Array,
+    vae: networks.VAE,
+    posterior: Posterior,
+    path_factors: jax.Array | None = None,
 ) -> Draws:
     """Returns samples of q(z|x) for one point, or for many.
 
@@ -106,11 +149,36 @@ def draw(
       eps: standard normal noise, a column for each sample of z: [L, K, ...].
       vae: the networks.
       posterior: the family of q.
+      path_factors: on the gradients along z, [K, ...].
     """
     heads = vae.encode(params, x)
-    kl = posterior.kl(heads)
     z = posterior.sample(heads, eps)
-    log_ratio = posterior.log_ratio(heads, z, eps)
-    decoded = vae.decode(params, z)
-    held = jax.lax.stop_gradient(heads)
-    return Draws(z, decoded, log_ratio, kl, gaussian.log_prior(z) - posterior.log_prob(held, z))
+    if path_factors is not None:
+        z = _with_gradient_times(path_factors, z)
+    log_weight = posterior.log_mass(heads)
+    if log_weight is not None:
+        each = z.shape[1] // posterior.strata
+        log_weight = jnp.repeat(log_weight, each, axis=0) - math.log(each)
+    draws = Draws(
+        z=z,
+        heads=vae.decode(params, z),
+        log_ratio=posterior.log_ratio(heads, z, eps),
+        kl=jnp.zeros(()),
+        path_log_ratio=posterior.path_log_ratio(heads, z, eps),
+        log_weight=log_weight,
+    )
+    kl = -draws.mean(draws.log_ratio) if posterior.kl_of_draws else posterior.kl(heads)
+    return dataclasses.replace(draws, kl=kl)
+
+
+@jax.custom_vjp
+def _with_gradient_times(factors: jax.Array, z: jax.Array) -> jax.Array:
+    """Returns z [L, K, ...], whose gradient comes back times factors [K, ...]."""
+    del factors
+    return z
+
+
+_with_gradient_times.defvjp(
+    lambda factors, z: (z, factors),
+    lambda factors, gradient: (jnp.zeros_like(factors), factors * gradient),
+)

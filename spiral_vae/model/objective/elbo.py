@@ -12,7 +12,6 @@ where q is the exact posterior.
 import dataclasses
 
 import jax
-import jax.numpy as jnp
 
 from spiral_vae.fields import field, kind, one_of
 from spiral_vae.model.objective.base import Bound, Draws, Terms
@@ -31,8 +30,8 @@ class Elbo(Bound):
     )
 
     def terms(self, draws: Draws, log_prob: jax.Array, weight: jax.Array) -> Terms:
-        reconstruction = -jnp.mean(log_prob, axis=0)
+        reconstruction = -draws.mean(log_prob)
         kl = draws.kl
         if self.estimator == "stl":
-            kl = -jnp.mean(draws.path_log_ratio, axis=0)
+            kl = -draws.mean(draws.path_log_ratio)
         return Terms(reconstruction + weight * kl, reconstruction, draws.kl)

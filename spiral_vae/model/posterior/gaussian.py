@@ -1,6 +1,7 @@
 """The diagonal Gaussian posterior, q(z|x) = N(mean, diag exp(logvar))."""
 
 import dataclasses
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +16,8 @@ from spiral_vae.model.posterior.base import Heads, Posterior
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Gaussian(Posterior):
     """The posterior of Kingma & Welling 2014, https://arxiv.org/abs/1312.6114."""
+
+    gaussian: ClassVar[bool] = True
 
     def heads(self, latent_dim: int) -> dict[str, int]:
         return {"mean": latent_dim, "logvar": latent_dim}

@@ -1,0 +1,278 @@
+"""The best member of a family for each point: what a perfect encoder would put out.
+
+By the exact ELBO, or what is the same, by KL(q || p(z|x)); of one latent. Of the Gaussians it is
+found from values of the decoder alone, of other families on the nodes of the model's mixture, from
+several starts. A family that says it is `local` may have better members than the one found.
+"""
+
+import dataclasses
+import itertools
+from collections.abc import Iterator
+
+import jax
+import jax.flatten_util
+import jax.numpy as jnp
+import numpy as np
+
+from spiral_vae import numerics
+from spiral_vae.exact import mixture
+from spiral_vae.exact.inference import (
+    Posteriors,
+    elbo,
+    gaussians,
+    in_blocks,
+    jitted,
+    log_likelihood,
+)
+from spiral_vae.exact.mixture import Mixture
+from spiral_vae.maths import shapes
+from spiral_vae.maths.observation import Observe
+from spiral_vae.model.posterior import Heads, Posterior
+
+_CLIMB_NODES = 64  # of the quadrature with which the best Gaussian is looked for
+_CLIMB_STEPS = 16
+_CLIMBED = 1e-12  # nats that a step promises, below which it isn't taken
+_PARTS = 4  # of the exact posterior, from which a member is looked for
+_LEAST = 1e-6  # standard deviation of one of them
+_DESCENT_STEPS = 30
+_SEEN = -50.0  # nats below the largest, of a node that still counts
+
+
+@dataclasses.dataclass(frozen=True)
+class Best:
+    """The posteriors with the highest ELBO found for each of N points."""
+
+    q: Posteriors
+    elbo: np.ndarray  # [N], nats
+
+
+def best_gaussian(x: np.ndarray, q: Posteriors, observe: Observe, nodes: Mixture) -> Best:
+    """Returns the best Gaussian posterior for each x, never worse than one like the q given.
+
+    The ELBO of each x is climbed by Newton's method over (mean, logvar) from the given q's moments
+    and from the highest modes of the exact posterior, each with the width of its Laplace
+    approximation.
+
+    Args:
+      x: [N, D].
+      q: of the encoder, of any family.
+      observe: p(x|z) for a batch of z.
+      nodes: the model's mixture, whose nodes show the modes.
+    """
+    given = np.concatenate([q.mean, q.logvar], axis=1)[:, None]
+    starts = np.concatenate([given, _modes(x, nodes, 2)], axis=1)  # [N, S, 2]
+    num_starts = starts.shape[1]
+    (found,) = in_blocks(
+        lambda x, q: (_climb(x, q, observe),),
+        _CLIMB_NODES,
+        np.repeat(x, num_starts, axis=0),
+        starts.reshape(-1, 2),
+    )
+    candidates = np.concatenate([given, found.reshape(starts.shape)], axis=1)
+    flat = gaussians(*np.split(candidates.reshape(-1, 2), 2, axis=1))
+    values = elbo(np.repeat(x, num_starts + 1, axis=0), flat, observe).elbo.reshape(len(x), -1)
+    best = np.argmax(np.where(np.isfinite(values), values, -np.inf), axis=1)
+    row = np.arange(len(x))
+    chosen = candidates[row, best]
+    return Best(gaussians(chosen[:, :1], chosen[:, 1:]), values[row, best])
+
+
+def best_member(x: np.ndarray, q: Posteriors, observe: Observe, nodes: Mixture, best: Best) -> Best:
+    """Returns the best member found of q's family for each x, never worse than the q given.
+
+    KL(q || p(z|x)) is descended by Newton's method over the heads, from the given q, from the
+    member nearest to the best Gaussian, and from the one nearest to the modes of the exact
+    posterior. It is written as the sum of w (q log(q / p) - q + p) over the nodes, which is not
+    negative even where q slips between them.
+
+    Args:
+      x: [N, D].
+      q: of the encoder.
+      observe: p(x|z) for a batch of z.
+      nodes: the model's mixture.
+      best: the best Gaussians.
+    """
+    if q.family.gaussian:
+        return best
+    candidates = [q]
+    for start in (q, *_starts(x, q.family, best.q, nodes)):
+
+        def found(x: np.ndarray, rows: np.ndarray, start: Posteriors = start) -> tuple:
+            around = _around(x, nodes)
+            heads = start[rows].mapped(_descended, *around, size=8)
+            return tuple(heads[name] for name in start.heads)
+
+        heads = in_blocks(found, len(nodes.z), x, np.arange(len(x)))
+        own = Posteriors(q.family, dict(zip(start.heads, heads, strict=True)))
+        candidates += [start, own]
+    values = np.array([elbo(x, own, observe).elbo for own in candidates])
+    first = np.argmax(np.where(np.isfinite(values), values, -np.inf), axis=0)
+    row = np.arange(len(x))
+    chosen = {
+        name: np.stack([own.heads[name] for own in candidates])[first, row] for name in q.heads
+    }
+    return Best(Posteriors(q.family, chosen), values[first, row])
+
+
+def _starts(
+    x: np.ndarray, family: Posterior, best: Posteriors, nodes: Mixture
+) -> Iterator[Posteriors]:
+    """Yields the family's members near the best Gaussians and near mixtures like p(z|x)."""
+    alone = (best.mean, best.logvar, np.zeros_like(best.mean))
+    for start in (alone, _parted(*_around(x, nodes))):
+        with numerics.double():
+            near = jax.vmap(family.near)(*map(jnp.asarray, start))
+        if near is not None:
+            yield Posteriors(family, jax.tree.map(np.asarray, near))
+
+
+def _parted(
+    z: np.ndarray, weight: np.ndarray, log_p: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Returns means, log variances and log shares, [N, _PARTS], of parts of p(z|x).
+
+    The posterior is cut at its minima; the lightest parts are left out, or the heaviest are cut
+    into halves, until there are as many as wanted.
+    """
+    found: list[list[tuple[float, float, float]]] = []
+    for row, density in zip(z, np.exp(log_p), strict=True):
+        order = np.argsort(row)
+        place, height = row[order], density[order]
+        mass = (weight[len(found)] * density)[order]
+        inner = height[1:-1]
+        cuts = np.flatnonzero((inner < height[:-2]) & (inner <= height[2:])) + 1
+        parts = [np.arange(len(row))[own] for own in _between(cuts, len(row))]
+        parts = sorted(parts, key=lambda part: -mass[part].sum())[:_PARTS]
+        while len(parts) < _PARTS:
+            heaviest = parts.pop(0)
+            total = np.cumsum(mass[heaviest])
+            half = int(np.searchsorted(total, 0.5 * total[-1])) + 1
+            parts = sorted(
+                [*parts, heaviest[:half], heaviest[half:]], key=lambda part: -mass[part].sum()
+            )
+        moments = []
+        for part in parts:
+            share = mass[part].sum() + 1e-300
+            mean = mass[part] @ place[part] / share
+            variance = mass[part] @ (place[part] - mean) ** 2 / share
+            moments.append((mean, np.log(variance + _LEAST**2), np.log(share)))
+        found.append(moments)
+    mean, logvar, log_share = np.moveaxis(np.array(found), -1, 0)
+    return mean, logvar, log_share
+
+
+def _between(cuts: np.ndarray, num: int) -> list[slice]:
+    return [slice(a, b) for a, b in itertools.pairwise([0, *cuts, num])]
+
+
+def _around(x: np.ndarray, nodes: Mixture) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Returns the nodes that p(z|x) sees, their weights, 0 for padding, and log p(z|x), [N, M]."""
+    log_posterior = mixture.log_posterior(x, nodes)
+    seen = log_posterior > log_posterior.max(axis=1, keepdims=True) + _SEEN
+    size = min(shapes.bucket(int(np.max(np.sum(seen, axis=1)))), len(nodes.z))
+    order = np.argsort(-log_posterior, axis=1)[:, :size]
+    weight = np.where(np.take_along_axis(seen, order, axis=1), np.exp(nodes.log_weight[order]), 0)
+    return nodes.z[order, 0], weight, np.take_along_axis(log_posterior, order, axis=1)
+
+
+Descent = tuple[jax.Array, jax.Array, jax.Array, int]
+
+
+def _descend(
+    family: Posterior, heads: Heads, z: jax.Array, weight: jax.Array, log_p: jax.Array
+) -> Heads:
+    """Returns the heads that Newton's method reaches, for one point; z, weight, log_p [M]."""
+    start, heads_of = jax.flatten_util.ravel_pytree(heads)
+
+    def kl(flat: jax.Array) -> jax.Array:
+        log_q = family.log_prob(heads_of(flat), z[None])
+        return jnp.sum(weight * (jnp.exp(log_q) * (log_q - log_p - 1) + jnp.exp(log_p)))
+
+    def step(carry: Descent) -> Descent:
+        flat, value, radius, number = carry
+        curvature, axes = jnp.linalg.eigh(jax.hessian(kl)(flat))
+        along = -(axes.T @ jax.grad(kl)(flat)) / jnp.maximum(jnp.abs(curvature), 1e-6)
+        move = axes @ (along * jnp.minimum(1, radius / jnp.maximum(jnp.linalg.norm(along), 1e-300)))
+        tried = kl(flat + move)
+        better = tried < value
+        radius = jnp.where(better, jnp.minimum(2 * radius, 4.0), 0.25 * radius)
+        return (
+            jnp.where(better, flat + move, flat),
+            jnp.where(better, tried, value),
+            radius,
+            number + 1,
+        )
+
+    def goes_on(carry: Descent) -> jax.Array:
+        _, _, radius, number = carry
+        return (radius > 1e-6) & (number < _DESCENT_STEPS)
+
+    found, *_ = jax.lax.while_loop(goes_on, step, (start, kl(start), jnp.ones(()), 0))
+    return heads_of(found)
+
+
+_descended = jitted(_descend)
+
+
+def _modes(x: np.ndarray, nodes: Mixture, num: int) -> np.ndarray:
+    """Returns (z, log variance) of the highest modes of p(z|x), [N, num, 2].
+
+    The variance is Laplace's with second derivatives left out: 1 / (1 + ||m'||^2), m' in units of
+    the noise's scale. Where there are fewer modes the highest is there again.
+    """
+    stride = max(1, len(nodes.z) // 8192)
+    some = jax.tree.map(lambda leaf: leaf[::stride], nodes)
+    z = some.z[:, 0]
+    log_joint = mixture.log_joint(x, some)
+    inner = log_joint[:, 1:-1]
+    peak = (inner >= log_joint[:, :-2]) & (inner > log_joint[:, 2:])
+    height = np.where(peak, inner, -np.inf)
+    order = np.argsort(-height, axis=1)[:, :num]
+    isnt = ~np.isfinite(np.take_along_axis(height, order, axis=1))
+    order = np.where(isnt, order[:, :1], order) + 1
+    slope = np.linalg.solve(some.observation.scale, np.gradient(some.mean, z, axis=0)[..., None])
+    logvar = -np.log1p(np.sum(slope**2, axis=(1, 2)))[order]
+    return np.stack([z[order], logvar], axis=-1)
+
+
+def _climb(x: np.ndarray, q: np.ndarray, observe: Observe) -> np.ndarray:
+    """Returns the (mean, logvar), [N, 2], that Newton's method reaches from q for x [N, D].
+
+    With h_k = E_q[log p(x|z) He_k(eps)], z = mean + s eps, the derivatives of E_q log p(x|z) are
+    h_k / s^k by the mean and, as d/dlogvar = s^2/2 d^2/dmean^2 under a Gaussian, sums of h_k by
+    logvar (Stein's identity). So values of the decoder are enough. Steps are uphill along every
+    axis of the Hessian and no longer than a radius: in units of s for the mean, nats for logvar.
+    """
+    eps, weight = np.polynomial.hermite_e.hermegauss(_CLIMB_NODES)
+    hermite = (weight / weight.sum())[:, None] * np.polynomial.hermite_e.hermevander(eps, 4)
+
+    def moments(q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Returns the ELBO, [N], and h_1 .. h_4, [4, N]."""
+        mean, logvar = q.T
+        z = mean[:, None] + np.exp(0.5 * logvar)[:, None] * eps
+        found, _ = log_likelihood(observe, x, z[..., None])
+        expected, *h = (found @ hermite).T
+        return expected - 0.5 * (mean**2 + np.expm1(logvar) - logvar), np.array(h)
+
+    value, (h1, h2, h3, h4) = moments(q)
+    radius = np.ones(len(q))
+    for _ in range(_CLIMB_STEPS):
+        mean, logvar = q.T
+        scale = np.exp(0.5 * logvar)
+        gradient = np.stack([h1 - scale * mean, 0.5 * (h2 - scale**2 + 1)], axis=-1)
+        mixed, second = 0.5 * h3, 0.25 * h4 + 0.5 * (h2 - scale**2)
+        hessian = np.stack([h2 - scale**2, mixed, mixed, second], axis=-1).reshape(-1, 2, 2)
+        curvature, axes = np.linalg.eigh(hessian)
+        along = np.einsum("nij,ni->nj", axes, gradient) / np.maximum(np.abs(curvature), 1e-6)
+        step = np.einsum("nij,nj->ni", axes, along)
+        step *= np.minimum(1, radius / np.maximum(np.linalg.norm(step, axis=1), 1e-300))[:, None]
+        if np.max(np.sum(gradient * step, axis=1)) < _CLIMBED:
+            break
+        trial = q + step * np.stack([scale, np.ones_like(scale)], axis=-1)
+        tried, h = moments(trial)
+        better = tried > value
+        q = np.where(better[:, None], trial, q)
+        value = np.where(better, tried, value)
+        h1, h2, h3, h4 = np.where(better, h, (h1, h2, h3, h4))
+        radius = np.where(better, np.minimum(2 * radius, 4.0), 0.25 * radius)
+    return q
