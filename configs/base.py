@@ -52,7 +52,11 @@ def get_config() -> ml_collections.ConfigDict:
     model.decoder.hidden_layers = 1
 
     config.posterior = posterior = ml_collections.ConfigDict()
-    posterior.kind = "gaussian"  # diagonal, of mean and log variance
+    # 'gaussian': diagonal | 'full_covariance': Gaussian, for two latents | 'mixture' of Gaussians |
+    # 'spline': any shape on the line, for one latent
+    posterior.kind = "gaussian"
+    posterior.num_components = 4  # Gaussians of a 'mixture', 1 .. 64
+    posterior.num_bins = 8  # pieces of a 'spline', 2 .. 64
 
     config.likelihood = likelihood = ml_collections.ConfigDict()
     # 'fixed': sigma is given | 'closed_form': the mean residual | 'learned': by gradient |
@@ -81,9 +85,10 @@ def get_config() -> ml_collections.ConfigDict:
     config.objective = objective = ml_collections.ConfigDict()
     objective.kind = "elbo"  # 'elbo' | 'iwae': the log of the mean of num_samples weights
     objective.beta = 1.0  # weight of the KL, >= 0; 1 is the ELBO
-    objective.num_samples = 1  # samples of z per point and step, >= 1
-    # Of the gradient of 'elbo': 'reparameterised' | 'stl', which sticks the landing: less variance
-    # where q is near the posterior.
+    # Samples of z per point and step, of a mixture of each component; >= 1
+    objective.num_samples = 1
+    # Of the gradient: 'reparameterised' | 'stl' for 'elbo', which sticks the landing: less variance
+    # where q is near the posterior | 'dreg' for 'iwae', doubly reparameterised; not for a mixture.
     objective.estimator = "reparameterised"
     # Fraction of the training over which the KL's weight rises linearly from 0 to beta; 0 .. 0.9,
     # so that at least the last tenth runs at full weight.

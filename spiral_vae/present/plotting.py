@@ -180,7 +180,7 @@ def progress(
     _along_training(prior, epoch, kl_to_prior)
     prior.set(title="KL to the prior", ylabel=METRICS["kl_to_prior"].axis)
     _along_training(gap, epoch, inference_gap_new)
-    _along_training(gap, epoch, inference_gap, colour=_LANES[3], of="training points")
+    _along_training(gap, epoch, inference_gap, colour=_LANES[3], of="gap at training points")
     gap.set(title="Inference gap", ylabel=METRICS["inference_gap"].axis)
     return shared_legend(figure)
 

@@ -43,7 +43,7 @@ def table(rows: Sequence[dict[str, Any]], axes: Sequence[str]) -> str:
 
 _LEGEND = (
     "Nats per point. kl to truth = KL(p*||p), exact; nll = -E log p under the true\n"
-    "density; kl = KL(q(z|x)||p(z)) over the data; new gap = log p - ELBO over new points."
+    "density; kl = KL(q||p(z)) over the data; new gap = log p - ELBO at new points."
 )
 
 

@@ -74,6 +74,8 @@ def test_groups_come_in_the_order_of_their_first_lanes():
 # land only where others are as in NEEDS.
 
 NEEDS = {
+    "posterior.num_components": {"posterior.kind": "mixture"},
+    "posterior.num_bins": {"posterior.kind": "spline"},
     "data.noise_sigma_x": {"data.noise_sigma_x": 0.3},
     "data.noise_sigma_y": {"data.noise_sigma_y": 0.3},
     "likelihood.averaging": {
@@ -147,12 +149,14 @@ SHAPES = {
     "model.encoder.hidden_layers": [1, 2],
     "model.decoder.hidden_dim": [3, 4],
     "model.decoder.hidden_layers": [1, 2],
-    "posterior.kind": ["gaussian"],
     "likelihood.kind": list(fields.kinds("likelihood")),
     "likelihood.estimator": list(fields.kinds("estimator")),
     "likelihood.stabiliser": list(fields.kinds("stabiliser")),
     "objective.kind": ["iwae", "elbo"],
     "objective.estimator": ["reparameterised", "stl"],
+    "posterior.kind": list(fields.kinds("posterior")),
+    "posterior.num_components": [2, 4],
+    "posterior.num_bins": [4, 8],
     "objective.num_samples": [1, 3],
     "optimizer.schedule": ["step", "cosine"],
     "train.num_epochs": [10, 20],

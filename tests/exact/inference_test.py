@@ -6,6 +6,7 @@ import pytest
 from scipy import integrate, special, stats
 
 from spiral_vae.exact import ground_truth, inference, mixture
+from spiral_vae.exact.best import best_gaussian
 from spiral_vae.exact.inference import Posteriors, gaussians
 from spiral_vae.exact.model import functions_of
 from spiral_vae.maths.noise import StudentT
@@ -108,7 +109,7 @@ def test_kl_to_the_posterior_of_a_line(q):
 @pytest.mark.parametrize("start", [_posterior, _bad_q])
 def test_the_best_gaussian_of_a_line_is_the_posterior_and_closes_the_gap(start):
     x = _points()
-    best = inference.best_gaussian(x, start(x), LINE, _density(x).fine)
+    best = best_gaussian(x, start(x), LINE, _density(x).fine)
     np.testing.assert_allclose(_evidence(x) - best.elbo, 0, atol=1e-8)
     # A gap of 1e-8 nats leaves sqrt(2e-8) of a standard deviation.
     for name, head in _posterior(x).heads.items():
@@ -140,7 +141,7 @@ def test_all_of_a_line_with_correlated_noise():
     np.testing.assert_allclose(bound.elbo, log_evidence - kl, atol=1e-8)
     found = kl_to_posterior(x, q, observe, log_evidence)
     np.testing.assert_allclose(found, kl, atol=1e-8)
-    best = inference.best_gaussian(x, q, observe, density.fine)
+    best = best_gaussian(x, q, observe, density.fine)
     np.testing.assert_allclose(best.elbo, log_evidence, atol=1e-8)
     # A gap of 1e-8 nats leaves sqrt(2e-8) of a standard deviation.
     np.testing.assert_allclose(best.q.heads["mean"][:, 0], posterior, atol=2e-4)
@@ -459,7 +460,7 @@ def test_both_gaps_are_never_negative(model):
             logvar + noise * rng.standard_normal(mean.shape),
         )
         given = inference.elbo(x, other, observe).elbo
-        best = inference.best_gaussian(x, other, observe, density.fine)
+        best = best_gaussian(x, other, observe, density.fine)
         assert np.all(best.elbo >= given)  # exactly: the given one is a candidate
         assert np.all(log_evidence - best.elbo >= -1e-9)  # rounding
         own = inference.elbo(x, best.q, observe).elbo
@@ -477,7 +478,7 @@ def test_a_bad_start_ends_in_the_better_of_two_modes(side):
     observe = around(_parabola, sigma)
     density = ground_truth.model_density(observe, 1)
     start = gaussians(np.array([[-side]]), np.array([[-4.0]]))
-    best = inference.best_gaussian(x, start, observe, density.fine)
+    best = best_gaussian(x, start, observe, density.fine)
     node, weight = np.polynomial.hermite_e.hermegauss(40)
     weight = weight / weight.sum()
     mean, logvar = (
@@ -509,7 +510,7 @@ def test_the_best_gaussian_may_sit_on_the_lower_mode():
     observe = around(smooth, sigma)
     nodes = ground_truth.model_density(observe, 1, 5.0).fine
     start = gaussians(np.array([[-1.0]]), np.array([[2 * np.log(0.005)]]))
-    best = inference.best_gaussian(x, start, observe, nodes)
+    best = best_gaussian(x, start, observe, nodes)
     given = inference.elbo(x, start, observe).elbo
     joint = mixture.log_joint(x, nodes)[0]
     assert nodes.z[np.argmax(joint), 0] == pytest.approx(-1, abs=0.01)  # the highest is narrow
@@ -522,8 +523,8 @@ def test_the_best_gaussian_is_that_of_each_point_and_not_of_its_batch():
     nodes = ground_truth.model_density(observe, 1, 6.0).fine
     rows = np.concatenate([np.arange(len(x)), np.arange(8)])
     x, q = x[rows], q[rows]
-    together = inference.best_gaussian(x, q, observe, nodes)
-    alone = inference.best_gaussian(x[5:6], q[5:6], observe, nodes)
+    together = best_gaussian(x, q, observe, nodes)
+    alone = best_gaussian(x[5:6], q[5:6], observe, nodes)
     # the same climb, so rounding; blocks of 32 points are padded
     assert alone.elbo[0] == pytest.approx(together.elbo[5], abs=1e-9)
     np.testing.assert_allclose(together.elbo[30:], together.elbo[:8], atol=1e-9)
@@ -571,7 +572,7 @@ def test_a_family_that_is_the_gaussian_has_its_bound_and_best_gaussian(model):
         np.testing.assert_allclose(getattr(two, name), getattr(one, name), atol=1e-8, rtol=1e-12)
     np.testing.assert_allclose(inference.aggregate(as_bare(q)), inference.aggregate(q), atol=1e-8)
     nodes = ground_truth.model_density(observe, 1, 6.0).fine
-    best = [inference.best_gaussian(x, own, observe, nodes) for own in (q, as_bare(q))]
+    best = [best_gaussian(x, own, observe, nodes) for own in (q, as_bare(q))]
     assert isinstance(best[1].q.family, Gaussian)
     np.testing.assert_allclose(best[1].elbo, best[0].elbo, atol=1e-8)
 

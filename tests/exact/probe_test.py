@@ -89,7 +89,9 @@ def _both(params, lane, data=None):
     t, x = _data()
     data = data or Data(t=jnp.asarray(t), x=jnp.asarray(x))
     exact = judge(of_lane(lane, params, data), gap_points=2)
-    return {name: float(value) for name, value in _PROBE(params, data, lane).items()}, exact.metrics
+    error = np.std(exact.new.gap) / np.sqrt(len(exact.new.gap))
+    found = {name: float(value) for name, value in _PROBE(params, data, lane).items()}
+    return found, exact.metrics | {"error_of_new": error}
 
 
 @pytest.mark.parametrize(
@@ -117,10 +119,14 @@ def test_probe_agrees_on_a_truth_in_pieces_or_in_three_dimensions(curve):
 
 
 def _assert_agreement(cheap, exact):
-    assert set(cheap) == {"kl_to_truth", "inference_gap", "kl_to_prior", "spearman"}
+    gaps = {"inference_gap", "inference_gap_new"}
+    assert set(cheap) == {"kl_to_truth", "kl_to_prior", "spearman"} | gaps
     # what the module promises is about 1e-3 nats; relative where the numbers are large
     for name in ("kl_to_truth", "inference_gap"):
         assert cheap[name] == pytest.approx(exact[name], abs=5e-3, rel=1e-3), name
+    # an expectation against a mean over points
+    new, error = exact["inference_gap_new"], exact["error_of_new"]
+    assert cheap["inference_gap_new"] == pytest.approx(new, abs=4 * error + 5e-3, rel=1e-3)
     # no quadrature: float32 against float64
     assert cheap["kl_to_prior"] == pytest.approx(exact["kl_to_prior"], abs=1e-5, rel=1e-6)
     assert cheap["spearman"] == pytest.approx(exact["spearman"], abs=1e-6)

@@ -125,20 +125,33 @@ def test_densities_share_a_scale_and_the_difference_is_symmetric(rng):
 
 
 def test_the_gaps_add_up_and_are_sorted_along_the_curve():
-    t, first, second = np.array([[0.9, 0.1, 0.5], [1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])
-    stacked, separate = plotting.gaps(t=t, approximation=first, amortisation=second).axes
-    for filled, top in zip(stacked.collections, (first, first + second), strict=True):
-        corners = filled.get_paths()[0].vertices
-        for point in zip(t, top, strict=True):
-            assert np.isclose(corners, point).all(axis=1).any()
-    for line, filled, part in zip(
-        separate.lines, stacked.collections, (first, second), strict=True
-    ):
-        np.testing.assert_array_equal(line.get_xdata(), np.sort(t))
-        np.testing.assert_array_equal(line.get_ydata(), part[np.argsort(t)])
-        assert to_rgba(line.get_color()) == tuple(filled.get_facecolor()[0])
-    named = [filled.get_label() for filled in stacked.collections]
-    assert named == ["approximation, mean 2 nats", "amortisation, mean 5 nats"]
+    t, first, second, *new = np.array(
+        [[0.9, 0.1, 0.5], [1.0, 2.0, 3.0], [4.0, 5.0, 6.0], [0.3, 0.2, 0.8], [7, 8, 9], [3, 2, 4]]
+    )
+    figure = plotting.gaps(
+        t=t,
+        approximation=first,
+        amortisation=second,
+        new_t=new[0],
+        new_approximation=new[1],
+        new_amortisation=new[2],
+    )
+    columns = {"Training points": (t, first, second), "New points": new}
+    for column, (title, (t, first, second)) in enumerate(columns.items()):
+        stacked, separate = figure.axes[column], figure.axes[2 + column]
+        assert stacked.get_title() == f"{title}, mean {np.mean(first + second):.2g} nats"
+        for filled, top in zip(stacked.collections, (first, first + second), strict=True):
+            corners = filled.get_paths()[0].vertices
+            for point in zip(t, top, strict=True):
+                assert np.isclose(corners, point).all(axis=1).any()
+        for line, filled, part in zip(
+            separate.lines, stacked.collections, (first, second), strict=True
+        ):
+            np.testing.assert_array_equal(line.get_xdata(), np.sort(t))
+            np.testing.assert_array_equal(line.get_ydata(), part[np.argsort(t)])
+            assert to_rgba(line.get_color()) == tuple(filled.get_facecolor()[0])
+        named = [filled.get_label().split(":")[0] for filled in stacked.collections]
+        assert named == ["approximation", "amortisation"]
 
 
 def test_the_band_of_ranks_is_the_central_95_percent_of_a_binomial():
@@ -169,6 +182,7 @@ def test_lanes_that_are_constant_or_failed_draw_without_a_warning(tmp_path, valu
             spearman=metric,
             kl_to_prior=metric,
             inference_gap=metric,
+            inference_gap_new=metric,
         ),
     )
     for figure in figures:
@@ -195,7 +209,14 @@ def test_points_that_are_constant_or_failed_draw_without_a_warning(tmp_path, val
             x=points,
             curve=points,
         ),
-        plotting.gaps(t=t, approximation=t, amortisation=t),
+        plotting.gaps(
+            t=t,
+            approximation=t,
+            amortisation=t,
+            new_t=t,
+            new_approximation=t,
+            new_amortisation=t,
+        ),
         plotting.calibration(rank=t, coverage_nominal=t, coverage=t, noise_coverage=t),
     )
     for figure in figures:

@@ -15,7 +15,7 @@ def _row(lane, seed=0, verdict="recovered", sweep=None, **metrics):
     found = {
         "kl_to_truth": 0.0123,
         "nll": 2.2588,
-        "inference_gap": 0.0456,
+        "inference_gap_new": 0.0456,
         "kl_to_prior": 2.345,
         "spearman": 0.9991,
         **metrics,
@@ -44,13 +44,13 @@ def _widest(text):
 
 def test_a_single_run_shows_its_numbers():
     lines = table([_row(0, seed=7)], []).splitlines()
-    heading = lines[0].replace("kl to truth", "kl_to_truth").split()
+    heading = lines[0].replace("kl to truth", "kl_to_truth").replace("new gap", "new_gap").split()
     shown = dict(zip(heading, lines[1].split(), strict=True))
     assert shown == {
         "seed": "7",
         "kl_to_truth": "0.0123",
         "nll": "2.2588",
-        "gap": "0.0456",
+        "new_gap": "0.0456",
         "kl": "2.345",
         "spearman": "+0.9991",
         "verdict": "recovered",
@@ -65,7 +65,7 @@ def test_a_single_run_fits_80_columns(verdict):
 
 @pytest.mark.parametrize("size", [1e3, -1e5, 1.234e7, 1e12])
 def test_a_single_run_of_huge_numbers_fits_80_columns(size):
-    names = ("kl_to_truth", "nll", "inference_gap", "kl_to_prior")
+    names = ("kl_to_truth", "nll", "inference_gap_new", "kl_to_prior")
     text = table([_row(0, verdict="overfitted", **dict.fromkeys(names, size))], [])
     assert _widest(text) <= 80
     assert f"{size:.3g}" in text
