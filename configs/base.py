@@ -94,6 +94,14 @@ def get_config() -> ml_collections.ConfigDict:
     # so that at least the last tenth runs at full weight.
     objective.kl_warmup = 0.0
 
+    config.encoder = encoder = ml_collections.ConfigDict()
+    # First fraction of the training, 0 .. 0.9, in which the encoder learns by -log q(z|x) of draws
+    # of the model ('sleep').
+    encoder.sleep = 0.0
+    # Last fraction, 0 .. 0.9, in which the decoder is frozen and the encoder learns by the
+    # objective on draws of the model. Both together at most 1.
+    encoder.after = 0.0
+
     config.optimizer = optimizer = ml_collections.ConfigDict()
     optimizer.encoder_learning_rate = 1e-3  # Adam, >= 0; 0 freezes the network
     optimizer.decoder_learning_rate = 1e-3

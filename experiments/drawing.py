@@ -19,6 +19,8 @@ LABELS = {  # short ones: panels are narrow
     "nll": r"$-\mathrm{E}\,\log p$, nats",
     "kl_to_prior": r"KL$(q(z|x)\,\|\,p(z))$, nats",
     "inference_gap": r"$\log p -$ ELBO, nats",
+    "inference_gap_new": r"$\log p -$ ELBO, new points",
+    "encoder_overfit": "new less training, nats",
     "approximation_gap": "approximation gap, nats",
     "spearman": "|Spearman's $\\rho$|",
     "sigma_ratio": r"$\hat\sigma$ / noise sigma",
@@ -28,7 +30,7 @@ LABELS = {  # short ones: panels are narrow
     "kl_excess": "KL above the best, nats",
     "epochs_to_recover": "epochs until recovered",
 }
-_LOG = ("kl_to_truth", "nll", "inference_gap")
+_LOG = ("kl_to_truth", "nll", "inference_gap", "inference_gap_new")
 
 
 @plotting.styled
@@ -118,6 +120,48 @@ def turns(rows: Rows) -> Figure:
     gap.plot(places, exact, "s--", color=TRUTH, label="exact decoder")
     gap.set(xlabel="turns", ylabel=LABELS["approximation_gap"], yscale="log", xticks=places)
     return plotting.shared_legend(figure)
+
+
+@plotting.styled
+def families(table: Rows, shown: Mapping[str, np.ndarray]) -> Figure:
+    """Returns the gap of each family against turns, and three exact posteriors with their best q.
+
+    Args:
+      table: a row a family and number of turns.
+      shown: densities over z, [3, k] each, by what they are; and z itself, [k].
+    """
+    figure = plotting.new_figure(6.4)
+    grid = figure.add_gridspec(2, 3, height_ratios=[1.3, 1])
+    gaps = figure.add_subplot(grid[0, :])
+    colours = (MODEL, ENCODER, BEST, DATA)
+    for name, colour in zip(dict.fromkeys(row["family"] for row in table), colours, strict=False):
+        own = [row for row in table if row["family"] == name]
+        for column, style in (("best", "o-"), ("amortised", "s--"), ("refined", "^:")):
+            some = [row for row in own if column in row]
+            if some:
+                place, value = [row["turns"] for row in some], [row[column] for row in some]
+                gaps.plot(place, value, style, color=colour, label=f"{name}: {column}")
+    gaps.set(xlabel="turns", ylabel="gap, nats per point", yscale="log")
+    gaps.set_xticks(sorted({row["turns"] for row in table}))
+    gaps.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+    z = shown["z"]
+    exact, *best = [name for name in shown if name != "z"]
+    for i in range(3):
+        axes = figure.add_subplot(grid[1, i])
+        inside = np.flatnonzero(shown[exact][i] > 0.01 * shown[exact][i].max())
+        axes.fill_between(
+            z, shown[exact][i], color=MODEL, alpha=0.35, linewidth=0, label=f"{exact}, 4 turns"
+        )
+        for name, colour in zip(best, (ENCODER, BEST), strict=True):
+            axes.plot(z, shown[name][i], color=colour, label=name)
+        left, right = z[inside[[0, -1]]]
+        margin = 0.2 * (right - left)
+        axes.set(xlim=(left - margin, right + margin), xlabel="$z$")
+        axes.set_ylim(0, 1.2 * shown[exact][i].max())
+    figure.axes[1].set_ylabel("density, per unit $z$")
+    handles, labels = figure.axes[1].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=3)
+    return figure
 
 
 @plotting.styled

@@ -6,8 +6,9 @@ several starts. A family that says it is `local` may have better members than th
 """
 
 import dataclasses
+import functools
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import jax
 import jax.flatten_util
@@ -96,15 +97,7 @@ def best_member(x: np.ndarray, q: Posteriors, observe: Observe, nodes: Mixture, 
         return best
     candidates = [q]
     for start in (q, *_starts(x, q.family, best.q, nodes)):
-
-        def found(x: np.ndarray, rows: np.ndarray, start: Posteriors = start) -> tuple:
-            around = _around(x, nodes)
-            heads = start[rows].mapped(_descended, *around, size=8)
-            return tuple(heads[name] for name in start.heads)
-
-        heads = in_blocks(found, len(nodes.z), x, np.arange(len(x)))
-        own = Posteriors(q.family, dict(zip(start.heads, heads, strict=True)))
-        candidates += [start, own]
+        candidates += [start, refined(x, start, nodes)]
     values = np.array([elbo(x, own, observe).elbo for own in candidates])
     first = np.argmax(np.where(np.isfinite(values), values, -np.inf), axis=0)
     row = np.arange(len(x))
@@ -112,6 +105,19 @@ def best_member(x: np.ndarray, q: Posteriors, observe: Observe, nodes: Mixture, 
         name: np.stack([own.heads[name] for own in candidates])[first, row] for name in q.heads
     }
     return Best(Posteriors(q.family, chosen), values[first, row])
+
+
+def refined(
+    x: np.ndarray, q: Posteriors, nodes: Mixture, steps: int = _DESCENT_STEPS
+) -> Posteriors:
+    """Returns posteriors after so many steps of Newton's method on KL(q || p(z|x)), from q on."""
+
+    def block(x: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, ...]:
+        heads = q[rows].mapped(_descended(steps), *_around(x, nodes), size=8)
+        return tuple(heads[name] for name in q.heads)
+
+    heads = in_blocks(block, len(nodes.z), x, np.arange(len(x)))
+    return Posteriors(q.family, dict(zip(q.heads, heads, strict=True)))
 
 
 def _starts(
@@ -179,7 +185,12 @@ Descent = tuple[jax.Array, jax.Array, jax.Array, int]
 
 
 def _descend(
-    family: Posterior, heads: Heads, z: jax.Array, weight: jax.Array, log_p: jax.Array
+    family: Posterior,
+    heads: Heads,
+    z: jax.Array,
+    weight: jax.Array,
+    log_p: jax.Array,
+    steps: int,
 ) -> Heads:
     """Returns the heads that Newton's method reaches, for one point; z, weight, log_p [M]."""
     start, heads_of = jax.flatten_util.ravel_pytree(heads)
@@ -205,13 +216,15 @@ def _descend(
 
     def goes_on(carry: Descent) -> jax.Array:
         _, _, radius, number = carry
-        return (radius > 1e-6) & (number < _DESCENT_STEPS)
+        return (radius > 1e-6) & (number < steps)
 
     found, *_ = jax.lax.while_loop(goes_on, step, (start, kl(start), jnp.ones(()), 0))
     return heads_of(found)
 
 
-_descended = jitted(_descend)
+@functools.cache
+def _descended(steps: int) -> Callable:
+    return jitted(functools.partial(_descend, steps=steps))
 
 
 def _modes(x: np.ndarray, nodes: Mixture, num: int) -> np.ndarray:

@@ -38,6 +38,13 @@ class Noise(abc.ABC):
     def draw(self, rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
         """Returns independent draws, [..., D]."""
 
+    def sample(self, key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+        """Returns independent draws, [..., D], on the device; consumes the key.
+
+        Only an encoder that learns from draws of the model needs it.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has none")
+
     @abc.abstractmethod
     def cdf(self, y: np.ndarray) -> np.ndarray:
         """Returns the distribution function, elementwise."""
@@ -64,6 +71,9 @@ class Normal(Noise):
     def draw(self, rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
         return rng.standard_normal(shape)
 
+    def sample(self, key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+        return jax.random.normal(key, shape)
+
     def cdf(self, y: np.ndarray) -> np.ndarray:
         return special.ndtr(y)
 
@@ -89,6 +99,9 @@ class StudentT(Noise):
 
     def draw(self, rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
         return rng.standard_normal(shape) / np.sqrt(rng.chisquare(self.dof, shape) / self.dof)
+
+    def sample(self, key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+        return jax.random.t(key, self.dof, shape)
 
     def cdf(self, y: np.ndarray) -> np.ndarray:
         return special.stdtr(self.dof, y)

@@ -83,8 +83,15 @@ def _bin(spline: Spline, own: jax.Array, place: jax.Array) -> _Bin:
     )
 
 
+def _aligned(spline: Spline, x: jax.Array) -> Spline:
+    """Returns the splines with an axis of one for each that x has more than they."""
+    more = (1,) * (x.ndim + 1 - spline.x.ndim)
+    return Spline(*(leaf.reshape(len(leaf), *more, *leaf.shape[1:]) for leaf in spline))
+
+
 def forward(spline: Spline, x: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Returns y and log dy/dx at x; shapes broadcast, the splines' without their first axis."""
+    """Returns y and log dy/dx at x, whose last axes are those of the splines, or 1 there."""
+    spline = _aligned(spline, x)
     inside = jnp.clip(x, -REACH, REACH)  # before all else, or gradients outside would be nan
     own = _bin(spline, spline.x, inside)
     t = jnp.clip((inside - own.x) / own.width, 0, 1)
@@ -99,6 +106,7 @@ def forward(spline: Spline, x: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 def inverse(spline: Spline, y: jax.Array) -> jax.Array:
     """Returns x at y: the root of a quadratic in a form without cancellation."""
+    spline = _aligned(spline, y)
     inside = jnp.clip(y, -REACH, REACH)
     own = _bin(spline, spline.y, inside)
     risen = (inside - own.y) / own.height

@@ -163,6 +163,9 @@ def _likelihood(likelihood: Likelihood, lane: Lane) -> None:
     y = np.linspace(-_REACH, _REACH, 2**16 + 1)
     density = np.exp(np.asarray(_call(found.noise, "log_prob", jnp.asarray(y)[:, None]), float))
     _one(found.noise, "log_prob", float(np.sum(density[:, 0]) * (y[1] - y[0])), "y")
+    if lane.encoder.any:
+        drawn = _call(found.noise, "sample", jax.random.key(0), (dim,))
+        _shape(found.noise, "sample", drawn, (dim,), "the shape asked for")
     carried = _call(likelihood, "update", start[1], jnp.eye(dim), jnp.ones(()), _time())
     if jax.tree.map(jnp.shape, carried) != jax.tree.map(jnp.shape, start[1]):
         _fail(likelihood, "update", "must give what is carried in the shapes that init() gives")

@@ -23,6 +23,8 @@ from spiral_vae.model.networks import Heads, Networks
 from spiral_vae.model.objective import Objective
 from spiral_vae.model.posterior import Posterior
 from spiral_vae.process import Data, Process
+from spiral_vae.training import dreams
+from spiral_vae.training.dreams import Dreams
 from spiral_vae.training.optimizer import Optimizer
 
 METRICS = ("loss", "reconstruction", "kl")  # of the training, means over the points
@@ -30,6 +32,7 @@ METRICS = ("loss", "reconstruction", "kl")  # of the training, means over the po
 TERMS = ("sigma", "reconstruction", "kl", "loss", "gradient", "params")
 _ADAM = optax.scale_by_adam()  # the learning rates are numbers of a lane, applied in `train_step`
 _MAX_AFFINE = 2**20  # points up to which an epoch's order is computed within 32 bits
+_DREAM = 1  # folded into an epoch's key for the draws of the model
 _DRAWN_AT_ONCE = 2_000  # numbers of noise: few calls, and a cell's inputs in a core's cache
 
 
@@ -73,6 +76,7 @@ class Lane:
     posterior: Posterior = section("posterior")
     likelihood: Likelihood = section("likelihood")
     objective: Objective = section("objective")
+    encoder: Dreams = section(Dreams)
     optimizer: Optimizer = section(Optimizer)
     train: Train = section(Train)
 
@@ -170,6 +174,7 @@ class Batch:
     share: jax.Array  # of the data that these points are
     time: Time
     kl_weight: jax.Array  # by the objective
+    dream_key: jax.Array | None = None  # where the encoder learns from draws of the model
 
 
 def batches(epoch: jax.Array, key: jax.Array, data: Data, lane: Lane) -> Batch:
@@ -183,7 +188,11 @@ def batches(epoch: jax.Array, key: jax.Array, data: Data, lane: Lane) -> Batch:
       data: of the run.
       lane: its numbers and shapes.
     """
-    key_order, key_eps = jax.random.split(jax.random.fold_in(key, epoch))
+    key_epoch = jax.random.fold_in(key, epoch)
+    key_order, key_eps = jax.random.split(key_epoch)
+    dream_key = None
+    if lane.encoder.any:
+        dream_key = jax.random.split(jax.random.fold_in(key_epoch, _DREAM), lane.steps_per_epoch)
     n, size, steps = lane.data.num_points, lane.train.batch_size, lane.steps_per_epoch
     x = data.x[epoch_order(key_order, n)] if lane.train.shuffle else data.x
     x = jnp.pad(x, ((0, steps * size - n), (0, 0))).reshape(steps, size, -1)
@@ -198,6 +207,7 @@ def batches(epoch: jax.Array, key: jax.Array, data: Data, lane: Lane) -> Batch:
         share=jnp.sum(weight, axis=1) / n,
         time=time,
         kl_weight=jax.vmap(lane.objective.weight)(time),
+        dream_key=dream_key,
     )
 
 
@@ -230,21 +240,24 @@ def loss_fn(
     bound_params = params
     if likelihood.separate:  # the decoder has a loss of its own
         bound_params = params | {"decoder": jax.lax.stop_gradient(params["decoder"])}
-    draws = objective.draw(bound_params, batch.x, batch.eps, vae, lane.posterior)
+    draws = objective.draw(
+        bound_params,
+        batch.x,
+        batch.eps,
+        vae,
+        lane.posterior,
+        tagged=lane.objective.scales_paths,
+    )
     residual = jax.lax.stop_gradient(batch.x[:, None] - draws.heads["mean"])
     moment = jnp.einsum("kb,ikb,jkb->ijb", shares(carried), residual, residual)
     carried = likelihood.update(carried, mean(moment), batch.share, batch.time)
 
     log_prob = log_probs(likelihood.log_prob, carried, draws.heads)
-    factors = lane.objective.path_factors(draws, log_prob, batch.kl_weight)
-    if factors is not None:  # the same draws, which XLA computes once
-        factors = jax.lax.stop_gradient(factors)
-        draws = objective.draw(
-            bound_params, batch.x, batch.eps, vae, lane.posterior, path_factors=factors
-        )
-        log_prob = log_probs(likelihood.log_prob, carried, draws.heads)
     terms = jax.tree.map(mean, lane.objective.terms(draws, log_prob, batch.kl_weight))
     loss = terms.loss
+    if draws.tag is not None:
+        factors = lane.objective.path_factors(draws, log_prob, batch.kl_weight)
+        loss = loss + jnp.sum(draws.tag * jax.lax.stop_gradient(factors))
     if likelihood.separate:
         heads = vae.decode(params, jax.lax.stop_gradient(draws.z))
         own = log_probs(likelihood.decoder_log_prob, carried, heads)
@@ -259,9 +272,26 @@ def train_step(
 ) -> tuple[tuple[networks.Params, optax.OptState, Values], dict[str, jax.Array]]:
     """Returns params, opt_state and carried values after a step of Adam, and its metrics."""
     params, opt_state, carried = carry
+    frozen = jnp.zeros((), bool)
+    if batch.dream_key is not None:
+        z, x = dreams.dream(
+            batch.dream_key,
+            params,
+            params["likelihood"] | carried,
+            lane.vae,
+            lane.likelihood,
+            batch.x.shape[1],
+        )
+        frozen, before = lane.encoder.decoder_frozen(batch.time.progress), carried
+        batch = dataclasses.replace(batch, x=jnp.where(frozen, x, batch.x))
     (_, (terms, carried)), grads = jax.value_and_grad(loss_fn, has_aux=True)(
         params, carried, batch, lane
     )
+    if batch.dream_key is not None:
+        carried = _where(frozen, before, carried)
+        own = jax.grad(dreams.sleep_loss)(params, z, x, lane.vae, lane.posterior)["encoder"]
+        asleep = lane.encoder.asleep(batch.time.progress)
+        grads["encoder"] = _where(asleep, own, grads["encoder"])
     updates, opt_state = _ADAM.update(grads, opt_state, params)
     # Decoupled from Adam's scaling: a pull towards 0 at the same rate.
     updates["decoder"] = _decayed(
@@ -272,17 +302,25 @@ def train_step(
             updates["decoder"][head], params["decoder"][head], decay
         )
     factor = lane.optimizer.schedule(batch.time)
+    rest = factor if batch.dream_key is None else jnp.where(frozen, 0.0, factor)
+    factors = {"encoder": factor, "decoder": rest, "likelihood": rest}
     rates = {
         "encoder": lane.optimizer.encoder_learning_rate,
         "decoder": lane.optimizer.decoder_learning_rate,
         "likelihood": lane.likelihood.rate,
     }
     updates = {
-        name: jax.tree.map(lambda u, rate=rates[name]: -factor * rate * u, updates[name])
+        name: jax.tree.map(
+            lambda u, f=factors[name], rate=rates[name]: -f * rate * u, updates[name]
+        )
         for name in updates
     }
     metrics = {name: batch.share * getattr(terms, name) for name in METRICS}
     return (optax.apply_updates(params, updates), opt_state, carried), metrics
+
+
+def _where(condition: jax.Array, one: Any, other: Any) -> Any:
+    return jax.tree.map(lambda a, b: jnp.where(condition, a, b), one, other)
 
 
 def _decayed(updates: Any, params: Any, decay: Number) -> Any:

@@ -179,7 +179,9 @@ def test_two_latents_are_drawn_without_posterior_gaps_and_calibration(monkeypatc
     monkeypatch.setattr(
         figures, "_density", lambda model, truth: model.posteriors(model.x).latent_dim
     )
-    found = figures.of_lane(_model(encode, t, x), evaluate.Report({}, None, None, None, None, None, None))
+    found = figures.of_lane(
+        _model(encode, t, x), evaluate.Report({}, None, None, None, None, None, None)
+    )
     assert set(found) == {"basic_run", "density"} and found["density"] == 2
     np.testing.assert_allclose(found["basic_run"]["mean"], _encode(x)["mean"][:, 0])
     assert found["basic_run"]["samples"].shape == (figures.NUM_SAMPLES, 2)

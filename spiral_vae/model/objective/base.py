@@ -32,6 +32,7 @@ class Draws:
     kl: jax.Array  # KL(q(z|x) || p(z)), [...]
     path_log_ratio: jax.Array  # log_ratio, whose gradient goes along z alone and not by q's heads
     log_weight: jax.Array | None = None  # of each sample, [K, ...], of sum 1; None: they are equal
+    tag: jax.Array | None = None  # zeros, [K, ...]; its gradient becomes a factor on that along z
 
     def mean(self, values: jax.Array) -> jax.Array:
         """Returns the mean of values [K, ...] over the samples, [...]."""
@@ -105,15 +106,18 @@ class Objective(abc.ABC):
             return jnp.full_like(log_prob, 1 / log_prob.shape[0])
         return jnp.exp(draws.log_weight)
 
-    def path_factors(
-        self, draws: Draws, log_prob: jax.Array, weight: jax.Array
-    ) -> jax.Array | None:
-        """Returns factors on the gradient along each sample of z, [K, ...]; None: there are none.
+    @property
+    def scales_paths(self) -> bool:
+        """Whether gradients along the samples are taken `path_factors` times."""
+        return False
+
+    def path_factors(self, draws: Draws, log_prob: jax.Array, weight: jax.Array) -> jax.Array:
+        """Returns factors on the gradient along each sample of z, [K, ...].
 
         The arguments are those of `terms`.
         """
-        del draws, log_prob, weight
-        return None
+        del draws, weight
+        return jnp.ones_like(log_prob)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -139,7 +143,8 @@ def draw(
     eps: jax.Array,
     vae: networks.VAE,
     posterior: Posterior,
-    path_factors: jax.Array | None = None,
+    *,
+    tagged: bool = False,
 ) -> Draws:
     """Returns samples of q(z|x) for one point, or for many.
 
@@ -149,12 +154,13 @@ def draw(
       eps: standard normal noise, a column for each sample of z: [L, K, ...].
       vae: the networks.
       posterior: the family of q.
-      path_factors: on the gradients along z, [K, ...].
+      tagged: whether gradients along z wait for a factor, which comes as that of `tag`.
     """
     heads = vae.encode(params, x)
     z = posterior.sample(heads, eps)
-    if path_factors is not None:
-        z = _with_gradient_times(path_factors, z)
+    tag = None
+    if tagged:
+        z, tag = _tagged(z)
     log_weight = posterior.log_mass(heads)
     if log_weight is not None:
         each = z.shape[1] // posterior.strata
@@ -166,19 +172,19 @@ def draw(
         kl=jnp.zeros(()),
         path_log_ratio=posterior.path_log_ratio(heads, z, eps),
         log_weight=log_weight,
+        tag=tag,
     )
     kl = -draws.mean(draws.log_ratio) if posterior.kl_of_draws else posterior.kl(heads)
     return dataclasses.replace(draws, kl=kl)
 
 
 @jax.custom_vjp
-def _with_gradient_times(factors: jax.Array, z: jax.Array) -> jax.Array:
-    """Returns z [L, K, ...], whose gradient comes back times factors [K, ...]."""
-    del factors
-    return z
+def _tagged(z: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Returns z [L, K, ...] and zeros [K, ...], whose gradient is a factor on that along z.
+
+    So a factor that depends on what is made of z needs no second pass.
+    """
+    return z, jnp.zeros(z.shape[1:], z.dtype)
 
 
-_with_gradient_times.defvjp(
-    lambda factors, z: (z, factors),
-    lambda factors, gradient: (jnp.zeros_like(factors), factors * gradient),
-)
+_tagged.defvjp(lambda z: (_tagged(z), None), lambda _, gradients: (gradients[0] * gradients[1],))

@@ -55,9 +55,9 @@ class Iwae(Bound):
     def shares(self, draws: Draws, log_prob: jax.Array, weight: jax.Array) -> jax.Array:
         return draws.softmax(log_prob + weight * draws.log_ratio)
 
-    def path_factors(
-        self, draws: Draws, log_prob: jax.Array, weight: jax.Array
-    ) -> jax.Array | None:
-        if self.estimator != "dreg":
-            return None
+    @property
+    def scales_paths(self) -> bool:
+        return self.estimator == "dreg"
+
+    def path_factors(self, draws: Draws, log_prob: jax.Array, weight: jax.Array) -> jax.Array:
         return 1 - weight * (1 - self.shares(draws, log_prob, weight))

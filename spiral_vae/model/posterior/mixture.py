@@ -59,7 +59,8 @@ class Mixture(Posterior):
     def sample(self, heads: Heads, eps: jax.Array) -> jax.Array:
         mean, logvar = self._components(heads)
         own = eps.reshape(len(eps), self.num_components, -1, *eps.shape[2:])
-        return gaussian.sample(own, mean[:, :, None], logvar[:, :, None]).reshape(eps.shape)
+        z = gaussian.sample(own, mean[:, :, None], logvar[:, :, None])
+        return z.reshape(*eps.shape[:2], *z.shape[3:])
 
     def log_prob(self, heads: Heads, z: jax.Array) -> jax.Array:
         mean, logvar = self._components(heads)
