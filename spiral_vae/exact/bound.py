@@ -26,7 +26,10 @@ from spiral_vae.maths.gaussian import log_prior
 from spiral_vae.maths.observation import Observe
 
 # The trapezoid rule converges exponentially here: half of the step changes the last digits alone.
-_START, _STOP, _STEP = -38.0, 260.0, 0.3
+_START, _STEP = -38.0, 0.3
+_STOP = 260.0  # of tau, unless weights are so small that more is needed
+_HUGE = 700.0  # whose exponential is still a number
+_SEEN = 1e-30  # mass under q of nodes that count
 
 
 def iwae(x: np.ndarray, q: Posteriors, observe: Observe, num_samples: int) -> np.ndarray:
@@ -43,39 +46,43 @@ def iwae(x: np.ndarray, q: Posteriors, observe: Observe, num_samples: int) -> np
         under = q[rows].under(2)
         log_prob, _ = log_likelihood(observe, x, under.z)
         log_w = log_prob + log_prior(under.z, axis=-1) - under.log_q
-        function = functools.partial(_expected, num_samples=num_samples)
+        log_p = logsumexp(np.log(under.weight) + log_w, axis=1)
+        lowest = np.min(np.where(under.weight > _SEEN, log_w - np.asarray(log_p)[:, None], 0))
+        stop = _STOP * shapes.bucket(int(np.ceil((10 - lowest) / _STOP)))
+        function = functools.partial(_expected, num_samples=num_samples, stop=stop)
         with numerics.double():
             return (shapes.mapped(function, log_w, np.log(under.weight), size=16),)
 
     return in_blocks(block, q[:1].under(2).z.shape[1], x, np.arange(len(x)))[0]
 
 
-def log_mean(log_w: jax.Array, log_weight: jax.Array, num_samples: int) -> jax.Array:
+def log_mean(
+    log_w: jax.Array, log_weight: jax.Array, num_samples: int, stop: float = _STOP
+) -> jax.Array:
     """Returns E log 1/K sum_k w_k, a scalar, of one point; it can be differentiated.
 
     Args:
       log_w: log w at the nodes of a quadrature under q, [M].
       log_weight: logarithms of the nodes' weights, [M].
       num_samples: K.
+      stop: of the integral over tau; more than log p - log w of any node with a mass.
     """
     log_p = logsumexp(log_weight + log_w)
-    w = jnp.exp(log_w - log_p)
 
     def difference(tau: jax.Array) -> jax.Array:
-        t = jnp.exp(tau) / num_samples
+        tw = jnp.exp(jnp.minimum(tau - jnp.log(num_samples) + log_w - log_p, _HUGE))
         # M near 1 by what it lacks, else by itself
-        lacks = jnp.sum(jnp.exp(log_weight) * jnp.expm1(-t * w))
+        lacks = jnp.sum(jnp.exp(log_weight) * jnp.expm1(-tw))
         near = jnp.log1p(jnp.maximum(lacks, -0.9))
-        log_m = jnp.where(lacks > -0.5, near, logsumexp(log_weight - t * w))
-        both = jnp.exp(-jnp.exp(tau)), jnp.exp(num_samples * log_m)
-        return jnp.where(
-            tau < 0, jnp.expm1(-jnp.exp(tau)) - jnp.expm1(num_samples * log_m), both[0] - both[1]
-        )
+        log_m = num_samples * jnp.where(lacks > -0.5, near, logsumexp(log_weight - tw))
+        t = jnp.exp(jnp.minimum(tau, _HUGE))
+        return jnp.where(tau < 0, jnp.expm1(-t) - jnp.expm1(log_m), jnp.exp(-t) - jnp.exp(log_m))
 
-    taus = jnp.arange(_START, _STOP, _STEP)
+    taus = jnp.arange(_START, stop, _STEP)
     return log_p + _STEP * jnp.sum(jax.lax.map(difference, taus, batch_size=128))
 
 
-@functools.partial(jax.jit, static_argnames="num_samples")
-def _expected(log_w: jax.Array, log_weight: jax.Array, num_samples: int) -> jax.Array:
-    return jax.vmap(functools.partial(log_mean, num_samples=num_samples))(log_w, log_weight)
+@functools.partial(jax.jit, static_argnames=("num_samples", "stop"))
+def _expected(log_w: jax.Array, log_weight: jax.Array, num_samples: int, stop: float) -> jax.Array:
+    function = functools.partial(log_mean, num_samples=num_samples, stop=stop)
+    return jax.vmap(function)(log_w, log_weight)
