@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
 from experiments.experiment import quantiles
 from spiral_vae.exact import ground_truth
@@ -162,6 +163,49 @@ def families(table: Rows, shown: Mapping[str, np.ndarray]) -> Figure:
     handles, labels = figure.axes[1].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=3)
     return figure
+
+
+@plotting.styled
+def along_training(looks: Mapping[str, Mapping[str, np.ndarray]], metrics: Sequence[str]) -> Figure:
+    """Returns a panel a metric: the median over lanes of each way against the epoch.
+
+    Args:
+      looks: by way, 'epoch' [rows] and metrics [lanes, rows].
+      metrics: names of panels.
+    """
+    figure = plotting.new_figure(4.6)
+    panels = figure.subplots(1, len(metrics))
+    for metric, axes in zip(metrics, panels, strict=True):
+        for place, (way, look) in enumerate(looks.items()):
+            style = ("-", "--", ":", "-.")[place % 4]
+            colour = (MODEL, ENCODER, BEST)[place % 3]
+            median = np.median(look[metric], axis=0)
+            axes.plot(look["epoch"], median, linestyle=style, color=colour, label=way)
+        axes.set(xlabel="epoch", ylabel=LABELS[metric], yscale="log")
+        axes.xaxis.set_major_locator(MaxNLocator(3))
+    return plotting.shared_legend(figure)
+
+
+@plotting.styled
+def gradients(rows: Rows) -> Figure:
+    """Returns the signal-to-noise ratio against K: a column a group, a row a set of points."""
+    rows = [row for row in rows if row["when"] == rows[-1]["when"]]
+    groups, sets = (list(dict.fromkeys(row[key] for row in rows)) for key in ("group", "points"))
+    figure = plotting.new_figure(2.0 + 2.2 * len(sets))
+    panels = figure.subplots(len(sets), len(groups), squeeze=False, sharex=True, sharey="row")
+    for line, which in zip(panels, sets, strict=True):
+        for axes, group in zip(line, groups, strict=True):
+            own = [row for row in rows if row["group"] == group and row["points"] == which]
+            names = dict.fromkeys(row["estimator"] for row in own)
+            for name, colour in zip(names, (DATA, BEST, ENCODER, MODEL), strict=True):
+                some = [row for row in own if row["estimator"] == name]
+                place, value = ([row[key] for row in some] for key in ("samples", "snr"))
+                axes.plot(place, value, ".-", color=colour, label=name)
+            axes.set(title=f"{group}, {which} points", xscale="log", yscale="log")
+        line[0].set_ylabel("signal-to-noise ratio")
+    for axes in panels[-1]:
+        axes.set_xlabel("samples $K$")
+    return plotting.shared_legend(figure)
 
 
 @plotting.styled

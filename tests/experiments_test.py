@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 
 from experiments import (
+    amortisation,
     anisotropic,
     drawing,
     heteroscedastic,
     n_and_sigma,
     posterior_collapse,
+    posteriors,
     turns,
     unknown_sigma,
 )
@@ -32,6 +34,9 @@ RESULTS = {
     "heteroscedastic": ["heteroscedastic", "heteroscedastic_sigmas"],
     "sigma_laws": ["sigma_laws"],
     "n_and_sigma": ["n_and_sigma"],
+    "posteriors": ["posteriors", "posteriors_turns"],
+    "amortisation": ["amortisation"],
+    "gradients": ["gradients"],
 }
 
 
@@ -54,6 +59,8 @@ WAYS = {
     "anisotropic": anisotropic.WAYS | anisotropic.MORE,
     "heteroscedastic": heteroscedastic.WAYS,
     "posterior_collapse": posterior_collapse.GEOMETRIES,
+    "posteriors": posteriors.WAYS,
+    "amortisation": amortisation.WAYS,
 }
 
 

@@ -57,9 +57,14 @@ class Dreams:
         """Returns whether the encoder sleeps."""
         return progress < self.sleep
 
-    def decoder_frozen(self, progress: jax.Array) -> jax.Array:
-        """Returns whether the encoder alone is trained, on dreams."""
-        return progress >= 1 - self.after if self.after else jnp.zeros((), bool)
+    def decoder_frozen(self, epoch: jax.Array, num_epochs: int) -> jax.Array:
+        """Returns whether the encoder alone is trained, on dreams; it begins with an epoch.
+
+        Args:
+          epoch: epochs done, a real number within an epoch.
+          num_epochs: of the training.
+        """
+        return jnp.floor(epoch) >= num_epochs * (1 - self.after) - 1e-3  # float32's rounding
 
 
 def dream(

@@ -282,7 +282,8 @@ def train_step(
             lane.likelihood,
             batch.x.shape[1],
         )
-        frozen, before = lane.encoder.decoder_frozen(batch.time.progress), carried
+        before = carried
+        frozen = lane.encoder.decoder_frozen(batch.time.epoch, lane.train.num_epochs)
         batch = dataclasses.replace(batch, x=jnp.where(frozen, x, batch.x))
     (_, (terms, carried)), grads = jax.value_and_grad(loss_fn, has_aux=True)(
         params, carried, batch, lane
@@ -332,12 +333,12 @@ def train_epoch(state: State, inputs: Batch, lane: Lane) -> tuple[State, dict[st
     step = functools.partial(train_step, lane=lane)
     carry = (state.params, state.opt_state, state.carried)
     (params, opt_state, carried), metrics = jax.lax.scan(step, carry, inputs, unroll=2)
+    ended = lane.likelihood.end_epoch(carried)
+    if lane.encoder.any:
+        frozen = lane.encoder.decoder_frozen(state.epoch, lane.train.num_epochs)
+        ended = _where(frozen, carried, ended)
     state = dataclasses.replace(
-        state,
-        epoch=state.epoch + 1,
-        params=params,
-        opt_state=opt_state,
-        carried=lane.likelihood.end_epoch(carried),
+        state, epoch=state.epoch + 1, params=params, opt_state=opt_state, carried=ended
     )
     return state, jax.tree.map(jnp.sum, metrics)
 

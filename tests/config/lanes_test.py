@@ -158,6 +158,8 @@ SHAPES = {
     "posterior.num_components": [2, 4],
     "posterior.num_bins": [4, 8],
     "objective.num_samples": [1, 3],
+    "encoder.sleep": [0.1, 0.2],
+    "encoder.after": [0.1, 0.2],
     "optimizer.schedule": ["step", "cosine"],
     "train.num_epochs": [10, 20],
     "train.batch_size": [20, 50],
