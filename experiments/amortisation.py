@@ -8,7 +8,7 @@ and, once the decoder is frozen, training on draws of the model do.
 
 16 seeds, all ways on the same data, initialisation and noise, and as many steps. 'after' freezes
 the decoder for the last 30 % and trains the encoder on draws of the model, 'sleep' trains it for
-the first 10 % by -log q(z|x) of such draws. Lines are medians over seeds of looks at every 5 %; told
+the first 10 % by -log q(z|x) of such draws. Lines are medians over seeds, every 5 %; told
 are the median and the 10-90 % of the difference from the plain way, seed by seed.
 """
 

@@ -225,10 +225,10 @@ def posteriors(experiment: Experiment) -> None:
     for part in ("known", "unknown"):
         for way, own in ways.items():
             outcome = experiment.sweep(f"{part}_{way}", config.get_config(part), own)
-            rows += [{"sigma": f"sigma {part}", "way": way, **row} for row in outcome.rows]
+            rows += [{"setting": f"sigma {part}", "way": way, **row} for row in outcome.rows]
     metrics = ("kl_to_truth", "inference_gap", "inference_gap_new")
-    experiment.save(drawing.intervals(rows, metrics, by="way", facet="sigma"), rows)
-    experiment.tell(rows, (*metrics, "sigma_ratio"), by=("sigma", "way"))
+    experiment.save(drawing.intervals(rows, metrics, by="way", facet="setting"), rows)
+    experiment.tell(rows, (*metrics, "sigma_ratio"), by=("setting", "way"))
 
     turns, num_points, steps = ((4,), 4, 20) if experiment.quick else (TURNS, NUM_POINTS, STEPS)
     families = list(FAMILIES)[:3] if experiment.quick else list(FAMILIES)

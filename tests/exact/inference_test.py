@@ -14,7 +14,7 @@ from spiral_vae.maths.observation import Observation, around
 from spiral_vae.model import networks
 from spiral_vae.model.likelihood import Fixed
 from spiral_vae.model.networks import Hidden
-from spiral_vae.model.posterior import Gaussian
+from spiral_vae.model.posterior import FullCovariance, Gaussian, Mixture, Spline
 from tests.exact.families import Logistic, as_bare
 from tests.exact.identities import chi_square, kl_to_posterior
 
@@ -297,6 +297,32 @@ def test_evidence_is_elbo_plus_kl_for_every_point(model):
     if model is _overfitted:  # else the identity was not tried where it is hard
         assert log_evidence[:24].min() > 0  # far likelier than under the truth, about -2.2
         assert log_evidence[24:].mean() < -1e4
+
+
+@pytest.mark.parametrize("family", [Mixture(), Spline(), FullCovariance()], ids=repr)
+@pytest.mark.parametrize("model", [_trained_like, _untrained, _collapsed])
+def test_so_it_is_for_every_family(model, family):
+    x, q, observe = model()
+    rng = np.random.default_rng(8)
+    heads = {name: 0.4 * rng.normal(size=(len(x), num)) for name, num in family.heads(1).items()}
+    heads["mean"] += q.mean
+    heads["logvar"] += q.logvar
+    q = Posteriors(family, heads)
+    reach = float(np.max(np.linalg.norm(x - observe(np.zeros((1, 1))).mean, axis=1)))
+    log_evidence, _ = ground_truth.model_density(observe, 1, reach).log_density(x)
+    bound = inference.elbo(x, q, observe)
+    kl = kl_to_posterior(x, q, observe, log_evidence)
+    assert np.all(np.abs(log_evidence - bound.elbo - kl) < 1e-8 + 1e-12 * np.abs(bound.elbo))
+
+
+@pytest.mark.parametrize("family", [Mixture(), Spline()], ids=repr)
+def test_the_two_parts_of_the_mean_kl_of_a_family(family):
+    rng = np.random.default_rng(9)
+    heads = {name: 0.3 * rng.normal(size=(20, num)) for name, num in family.heads(1).items()}
+    q = Posteriors(family, heads)
+    information, kl = inference.aggregate(q)
+    tolerance = 1e-9 if family.stratified else 3e-5  # the densities of splines bend at their knots
+    assert information + kl == pytest.approx(np.mean(q.kl), abs=tolerance)
 
 
 def test_a_collapsed_model_has_no_gap_with_the_prior_as_q():

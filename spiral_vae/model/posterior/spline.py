@@ -91,9 +91,17 @@ class Spline(Posterior):
         return Nodes(self.sample(heads, eps[None]), log_weight - logsumexp(log_weight, axis=0))
 
     def pieces(self, heads: Heads) -> tuple[jax.Array, jax.Array]:
-        y = self._spline(heads).y[:, 0]
-        scale = jnp.exp(0.5 * heads["logvar"])
-        return heads["mean"] + scale * 0.5 * (y[1:] + y[:-1]), scale * 0.5 * jnp.diff(y, axis=0)
+        # The bins, the peaks at knots where T is flat, and the whole.
+        x, y, slope = (leaf[:, 0] for leaf in self._spline(heads))
+        width = jnp.diff(x, axis=0)
+        width = jnp.minimum(
+            *(jnp.concatenate(w) for w in ((width[:1], width), (width, width[-1:])))
+        )
+        whole = jnp.zeros_like(y[:1])
+        place = jnp.concatenate([0.5 * (y[1:] + y[:-1]), y, whole])
+        scale = jnp.concatenate([0.5 * jnp.diff(y, axis=0), slope * width, whole + 1])
+        size = jnp.exp(0.5 * heads["logvar"])
+        return heads["mean"] + size * place, size * scale
 
     def cdf(self, heads: Heads, z: jax.Array) -> jax.Array:
         return ndtr(self._eps(heads, z[:, None])[0])
