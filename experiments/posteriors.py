@@ -96,7 +96,7 @@ class Exact:
             return gaussians
         zeros = {name: np.zeros((len(self.x), size)) for name, size in family.heads(1).items()}
         fresh = Posteriors(family, zeros)
-        return best_lib.best_member(self.x, fresh, self.observe, self.density.fine, gaussians)
+        return best_lib.best_member(self.x, fresh, self.observe, self.density.coarse, gaussians)
 
 
 def exact(turns: int, num_points: int) -> Exact:

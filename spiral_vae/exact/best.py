@@ -36,7 +36,7 @@ _CLIMBED = 1e-12  # nats that a step promises, below which it isn't taken
 _PARTS = 4  # of the exact posterior, from which a member is looked for
 _LEAST = 1e-6  # standard deviation of one of them
 _DESCENT_STEPS = 30
-_SEEN = -50.0  # nats below the largest, of a node that still counts
+_SEEN = -30.0  # nats below the largest, of a node that still counts
 
 
 @dataclasses.dataclass(frozen=True)

@@ -182,7 +182,7 @@ def take_apart(points: Points, observe: Observe, density: ground_truth.Density, 
     some = np.linspace(0, len(points.t) - 1, min(len(points.t), num)).round().astype(int)
     x, q = points.x[some], points.q[some]
     best = best_gaussian(x, q, observe, density.fine)
-    member = best_member(x, q, observe, density.fine, best)
+    member = best_member(x, q, observe, density.coarse, best)  # fine enough to search on
     return Gaps(
         t=points.t[some],
         x=x,

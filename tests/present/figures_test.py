@@ -164,6 +164,34 @@ def test_the_worst_point_is_among_the_posteriors():
     assert z[np.argmax(encoder)] - z[np.argmax(best)] == pytest.approx(2, abs=0.05)
 
 
+def test_new_points_are_judged_apart_from_those_of_the_training():
+    """The encoder is off by a tenth where it was trained, and by three elsewhere."""
+    t, x = _points()
+
+    def encode(points):
+        off = np.where(np.isin(points[:, :1], x[:, :1]), 0.1, 0.3)
+        return _encode(points) | {"mean": _encode(points)["mean"] + off}
+
+    report = trained.judge(_model(encode, t, x), gap_points=5)
+    old, new = (0.5 * off**2 / VARIANCE for off in (0.1, 0.3))  # KL of two Gaussians
+    metrics = report.metrics
+    for name, expected in (
+        ("inference_gap", old),
+        ("inference_gap_new", new),
+        ("encoder_overfit", new - old),
+        ("amortisation_gap", old),
+        ("amortisation_gap_new", new),
+        ("approximation_gap_new", 0),
+        ("family_gap", 0),
+        ("family_gap_new", 0),
+    ):
+        assert metrics[name] == pytest.approx(expected, abs=1e-6), name
+    found = figures.of_lane(_model(encode, t, x), report)["gaps"]
+    np.testing.assert_allclose(found["new_amortisation"], new, atol=1e-6)
+    np.testing.assert_array_equal(found["new_t"], report.new_gaps.t)
+    assert len(report.new.t) == 1000 and np.all(np.diff(report.new.t) > 0)
+
+
 def test_two_latents_are_drawn_without_posterior_gaps_and_calibration(monkeypatch):
     t, x = _points()
 
