@@ -7,7 +7,6 @@ several starts. A family that says it is `local` may have better members than th
 
 import dataclasses
 import functools
-import itertools
 from collections.abc import Callable, Iterator
 
 import jax
@@ -82,9 +81,9 @@ def best_member(x: np.ndarray, q: Posteriors, observe: Observe, nodes: Mixture, 
     """Returns the best member found of q's family for each x, never worse than the q given.
 
     KL(q || p(z|x)) is descended by Newton's method over the heads, from the given q, from the
-    member nearest to the best Gaussian, and from the one nearest to the modes of the exact
-    posterior. It is written as the sum of w (q log(q / p) - q + p) over the nodes, which is not
-    negative even where q slips between them.
+    member near the best Gaussian, and from the one near the parts of the exact posterior. It is
+    written as the sum of w (q log(q / p) - q + p) over the nodes, which is not negative even where
+    q slips between them.
 
     Args:
       x: [N, D].
@@ -147,7 +146,7 @@ def _parted(
         mass = (weight[len(found)] * density)[order]
         inner = height[1:-1]
         cuts = np.flatnonzero((inner < height[:-2]) & (inner <= height[2:])) + 1
-        parts = [np.arange(len(row))[own] for own in _between(cuts, len(row))]
+        parts = np.split(np.arange(len(row)), cuts)
         parts = sorted(parts, key=lambda part: -mass[part].sum())[:_PARTS]
         while len(parts) < _PARTS:
             heaviest = parts.pop(0)
@@ -165,10 +164,6 @@ def _parted(
         found.append(moments)
     mean, logvar, log_share = np.moveaxis(np.array(found), -1, 0)
     return mean, logvar, log_share
-
-
-def _between(cuts: np.ndarray, num: int) -> list[slice]:
-    return [slice(a, b) for a, b in itertools.pairwise([0, *cuts, num])]
 
 
 def _around(x: np.ndarray, nodes: Mixture) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
