@@ -5,7 +5,7 @@
 First all tests run as they are, and compile what later ones share. Mistakes are drawn at random
 from all that `mistakes` can make. Each is put into a copy of the repository, in which the tests
 that should notice run until the first one fails: those of the same file, then those of the same
-folder, then whole runs. A mistake that none of them notices is
+folder, those of what is declared, then whole runs. A mistake that none of them notices is
 printed: it changes nothing, or a test is missing. Ends with status 1 if there is one.
 """
 
@@ -28,6 +28,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "spiral_vae"
 # The looks of figures are for the eye, and what configs say is compared with the declarations.
 LEFT_OUT = ("present/plotting.py", "configs")
+DECLARATIONS = ("tests/fields_test.py", "tests/present/reference_test.py", "tests/config")
 WHOLE_RUNS = ("tests/main_test.py", "tests/runs/run_test.py")
 TIMEOUT = 600  # seconds of one stage; a test that hangs has noticed
 
@@ -60,6 +61,7 @@ def stages(file: Path) -> Iterator[tuple[str, ...]]:
         yield (str(own),)
     rooms = [room for room in (tests, *tests.parents) if (ROOT / room).exists()]
     yield from ((str(room),) for room in rooms if room.parent != Path("."))  # tests/exact, say
+    yield DECLARATIONS
     yield WHOLE_RUNS
 
 
