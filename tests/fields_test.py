@@ -147,6 +147,44 @@ def test_a_field_off_its_default_is_refused_where_nothing_uses_it(path):
     assert accepted or path == "data.kind"
 
 
+@pytest.mark.parametrize(
+    ("own", "wanted"),
+    [
+        (
+            {"objective.kind": "iwae", "objective.estimator": "stl"},
+            "objective.estimator: found 'stl', must be 'reparameterised' or 'dreg'",
+        ),
+        (
+            {"objective.estimator": "dreg"},
+            "objective.estimator: found 'dreg', must be 'reparameterised' or 'stl'",
+        ),
+        (
+            {
+                "objective.kind": "iwae",
+                "objective.estimator": "dreg",
+                "posterior.kind": "mixture",
+            },
+            "objective.estimator 'dreg' needs draws of q itself, not of parts of it, found "
+            "posterior.kind=mixture, objective.estimator=dreg",
+        ),
+        (
+            {"posterior.kind": "spline", "model.latent_dim": 2},
+            "a spline is of one latent: model.latent_dim must be 1, found posterior.kind=spline, "
+            "model.latent_dim=2",
+        ),
+        (
+            {"encoder.sleep": 0.6, "encoder.after": 0.6},
+            "encoder.sleep + encoder.after must be <= 1, found encoder.sleep=0.6, "
+            "encoder.after=0.6",
+        ),
+    ],
+)
+def test_what_does_not_go_together_is_refused(own, wanted):
+    with pytest.raises(ConfigError) as error:
+        expand(make(**own), ())
+    assert str(error.value) == wanted
+
+
 def _is_setting(path):
     return path in fields.declared(ROOTS[0])
 
