@@ -6,8 +6,7 @@ several starts. A family that says it is `local` may have better members than th
 """
 
 import dataclasses
-import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import jax
 import jax.flatten_util
@@ -112,7 +111,7 @@ def refined(
     """Returns posteriors after so many steps of Newton's method on KL(q || p(z|x)), from q on."""
 
     def block(x: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, ...]:
-        heads = q[rows].mapped(_descended(steps), *_around(x, nodes), size=8)
+        heads = _descend(q[rows], _around(x, nodes), steps)
         return tuple(heads[name] for name in q.heads)
 
     heads = in_blocks(block, len(nodes.z), x, np.arange(len(x)))
@@ -176,50 +175,58 @@ def _around(x: np.ndarray, nodes: Mixture) -> tuple[np.ndarray, np.ndarray, np.n
     return nodes.z[order, 0], weight, np.take_along_axis(log_posterior, order, axis=1)
 
 
-Descent = tuple[jax.Array, jax.Array, jax.Array, int]
+def _descend(q: Posteriors, around: tuple[np.ndarray, ...], steps: int) -> dict[str, np.ndarray]:
+    """Returns the heads that Newton's method reaches from q; around is what `_around` gives.
+
+    The loop and the eigenvalues are numpy's: XLA's, in several threads, wait for one another.
+    """
+    names = sorted(q.heads)
+    ends = np.cumsum([q.heads[name].shape[1] for name in names])[:-1]
+    flat = np.concatenate([q.heads[name] for name in names], axis=1).astype(float)
+
+    def heads(flat: np.ndarray) -> dict[str, np.ndarray]:
+        return dict(zip(names, np.split(flat, ends, axis=1), strict=True))
+
+    def derivatives(flat: np.ndarray) -> tuple[np.ndarray, ...]:
+        return Posteriors(q.family, heads(flat)).mapped(_kl_derivatives, *around, size=8)
+
+    found, radius = derivatives(flat), np.ones(len(flat))
+    for _ in range(steps):
+        value, gradient, hessian = found
+        curvature, axes = np.linalg.eigh(hessian)
+        along = -np.einsum("nij,ni->nj", axes, gradient) / np.maximum(np.abs(curvature), 1e-6)
+        along *= np.minimum(1, radius / np.maximum(np.linalg.norm(along, axis=1), 1e-300))[:, None]
+        step = np.einsum("nij,nj->ni", axes, along)
+        if np.max(-np.sum(gradient * step, axis=1)) < _CLIMBED:
+            break
+        tried = derivatives(flat + step)
+        better = tried[0] < value
+        found = tuple(
+            np.where(better.reshape(-1, *(1,) * (old.ndim - 1)), new, old)
+            for new, old in zip(tried, found, strict=True)
+        )
+        flat = np.where(better[:, None], flat + step, flat)
+        radius = np.where(better, np.minimum(2 * radius, 4.0), 0.25 * radius)
+    return heads(flat)
 
 
-def _descend(
-    family: Posterior,
-    heads: Heads,
-    z: jax.Array,
-    weight: jax.Array,
-    log_p: jax.Array,
-    steps: int,
-) -> Heads:
-    """Returns the heads that Newton's method reaches, for one point; z, weight, log_p [M]."""
+def _derivatives_of_kl(
+    family: Posterior, heads: Heads, z: jax.Array, weight: jax.Array, log_p: jax.Array
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Returns KL(q || p(z|x)) of one point, its gradient [P] and its Hessian [P, P] by the heads.
+
+    The heads lie one after the other by their names; z, weight and log_p are [M].
+    """
     start, heads_of = jax.flatten_util.ravel_pytree(heads)
 
     def kl(flat: jax.Array) -> jax.Array:
         log_q = family.log_prob(heads_of(flat), z[None])
         return jnp.sum(weight * (jnp.exp(log_q) * (log_q - log_p - 1) + jnp.exp(log_p)))
 
-    def step(carry: Descent) -> Descent:
-        flat, value, radius, number = carry
-        curvature, axes = jnp.linalg.eigh(jax.hessian(kl)(flat))
-        along = -(axes.T @ jax.grad(kl)(flat)) / jnp.maximum(jnp.abs(curvature), 1e-6)
-        move = axes @ (along * jnp.minimum(1, radius / jnp.maximum(jnp.linalg.norm(along), 1e-300)))
-        tried = kl(flat + move)
-        better = tried < value
-        radius = jnp.where(better, jnp.minimum(2 * radius, 4.0), 0.25 * radius)
-        return (
-            jnp.where(better, flat + move, flat),
-            jnp.where(better, tried, value),
-            radius,
-            number + 1,
-        )
-
-    def goes_on(carry: Descent) -> jax.Array:
-        _, _, radius, number = carry
-        return (radius > 1e-6) & (number < steps)
-
-    found, *_ = jax.lax.while_loop(goes_on, step, (start, kl(start), jnp.ones(()), 0))
-    return heads_of(found)
+    return (*jax.value_and_grad(kl)(start), jax.hessian(kl)(start))
 
 
-@functools.cache
-def _descended(steps: int) -> Callable:
-    return jitted(functools.partial(_descend, steps=steps))
+_kl_derivatives = jitted(_derivatives_of_kl)
 
 
 def _modes(x: np.ndarray, nodes: Mixture, num: int) -> np.ndarray:
