@@ -73,7 +73,8 @@ def test_a_family_that_says_nothing_of_itself_is_climbed_from_the_encoder(model)
     density, log_evidence, gaussian = model
     heads = {"place": np.array([[1.0], [1.4], [0.1]]), "log_scale": np.full((3, 1), -1.5)}
     found = best.best_member(X, Posteriors(Bare(), heads), PARABOLA, density.fine, gaussian)
-    np.testing.assert_allclose(found.elbo, gaussian.elbo, atol=1e-6)
+    # the search leaves out nodes 30 nats below the highest
+    np.testing.assert_allclose(found.elbo, gaussian.elbo, atol=1e-5)
 
 
 def test_it_is_never_worse_than_what_is_given(model):

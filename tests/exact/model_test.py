@@ -11,6 +11,7 @@ from spiral_vae.model.networks import Hidden, Networks
 from spiral_vae.model.objective import Elbo
 from spiral_vae.process import Spiral
 from spiral_vae.training import train
+from spiral_vae.training.dreams import Dreams
 from spiral_vae.training.optimizer import Optimizer
 from spiral_vae.training.train import Lane, Train
 from tests.exact.families import Bare
@@ -76,6 +77,7 @@ def test_a_lane_as_functions_is_judged_by_its_own_family_and_curve():
         posterior=Bare(),
         likelihood=Fixed(sigma=0.3),
         objective=Elbo(),
+        encoder=Dreams(),
         optimizer=Optimizer(),
         train=Train(batch_size=5),
     )

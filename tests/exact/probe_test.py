@@ -15,6 +15,7 @@ from spiral_vae.model.networks import Hidden, Networks
 from spiral_vae.model.objective import Elbo
 from spiral_vae.model.posterior import Gaussian
 from spiral_vae.process import Data, Spiral
+from spiral_vae.training.dreams import Dreams
 from spiral_vae.training.optimizer import Optimizer
 from spiral_vae.training.train import Lane, Train
 from tests.exact.curves import HELIX, SEGMENTS
@@ -35,6 +36,7 @@ def _lane(likelihood, curve=BASIC, posterior=None, latent_dim=1):
         posterior=posterior or Gaussian(),
         likelihood=likelihood,
         objective=Elbo(),
+        encoder=Dreams(),
         optimizer=Optimizer(),
         train=Train(),
     )
