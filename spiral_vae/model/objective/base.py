@@ -157,25 +157,22 @@ def draw(
       tagged: whether gradients along z wait for a factor, which comes as that of `tag`.
     """
     heads = vae.encode(params, x)
+    kl = jnp.zeros(()) if posterior.kl_of_draws else posterior.kl(heads)
     z = posterior.sample(heads, eps)
     tag = None
     if tagged:
         z, tag = _tagged(z)
+    log_ratio = posterior.log_ratio(heads, z, eps)
+    decoded = vae.decode(params, z)
+    path_log_ratio = posterior.path_log_ratio(heads, z, eps)
     log_weight = posterior.log_mass(heads)
     if log_weight is not None:
         each = z.shape[1] // posterior.strata
         log_weight = jnp.repeat(log_weight, each, axis=0) - math.log(each)
-    draws = Draws(
-        z=z,
-        heads=vae.decode(params, z),
-        log_ratio=posterior.log_ratio(heads, z, eps),
-        kl=jnp.zeros(()),
-        path_log_ratio=posterior.path_log_ratio(heads, z, eps),
-        log_weight=log_weight,
-        tag=tag,
-    )
-    kl = -draws.mean(draws.log_ratio) if posterior.kl_of_draws else posterior.kl(heads)
-    return dataclasses.replace(draws, kl=kl)
+    draws = Draws(z, decoded, log_ratio, kl, path_log_ratio, log_weight, tag)
+    if posterior.kl_of_draws:
+        draws = dataclasses.replace(draws, kl=-draws.mean(log_ratio))
+    return draws
 
 
 @jax.custom_vjp
