@@ -93,7 +93,7 @@ def best_member(x: np.ndarray, q: Posteriors, observe: Observe, nodes: Mixture, 
     """
     if q.family.gaussian:
         return best
-    candidates = [q]
+    candidates: list[Posteriors] = []
     for start in (q, *_starts(x, q.family, best.q, nodes)):
         candidates += [start, refined(x, start, nodes)]
     values = np.array([elbo(x, own, observe).elbo for own in candidates])

@@ -34,7 +34,7 @@ Encode = Callable[[np.ndarray], dict[str, np.ndarray]]  # x [N, D] -> heads of q
 
 _MAX_POINTS = 1 << 18  # z that are decoded at once
 _MAX_PAIRS = 1 << 22  # of points and nodes that are taken at once
-_FINE = 4  # times as many nodes, for the entropy of what isn't known in closed form
+_FINE = 4  # times as many nodes, for the entropy of what isn't smooth or of one scale
 _SETTLED = 1e-9  # relative error with which quadrature under q is not refined
 _NUM_NODES = {1: 256, 2: 64}  # of quadrature under q, each latent, by the number of latents
 
@@ -65,18 +65,18 @@ class Posteriors:
         return self.family.latent_dim({name: head[0] for name, head in self.heads.items()})
 
     @functools.cached_property
-    def _summary(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        return self.mapped(_summary, size=256)
+    def _moments(self) -> tuple[np.ndarray, np.ndarray]:
+        return self.mapped(_moments, size=256)
 
     @property
     def mean(self) -> np.ndarray:
         """Mean of each latent, [N, L]."""
-        return self._summary[0]
+        return self._moments[0]
 
     @property
     def logvar(self) -> np.ndarray:
         """Log variance of each latent, [N, L]."""
-        return self._summary[1]
+        return self._moments[1]
 
     @property
     def scale(self) -> np.ndarray:
@@ -87,15 +87,20 @@ class Posteriors:
     def kl(self) -> np.ndarray:
         """KL(q(z|x) || p(z)) in nats, [N]."""
         if not self.family.kl_of_draws:
-            return self._summary[2]
-        under = self.under(_FINE)
+            return self.mapped(_kl, size=256)
+        under = self.under(self._fine)
         return np.sum(under.weight * (under.log_q - log_prior(under.z, axis=-1)), axis=1)
 
     @property
     def entropy(self) -> np.ndarray:
         """-E_q log q(z|x) in nats, [N]."""
-        under = self.under(_FINE if self.family.kl_of_draws else 1)
+        under = self.under(self._fine)
         return -np.sum(under.weight * under.log_q, axis=1)
+
+    @property
+    def _fine(self) -> int:
+        """How many times as many nodes it takes for the entropy."""
+        return _FINE if self.family.kl_of_draws and self.latent_dim == 1 else 1
 
     def under(self, refine: float = 1.0) -> Under:
         """Returns quadrature under each.
@@ -150,7 +155,8 @@ def _under(num: int) -> Callable:
     return jitted(under)
 
 
-_summary = jitted(lambda family, heads: (*family.moments(heads), family.kl(heads)))
+_moments = jitted(lambda family, heads: family.moments(heads))
+_kl = jitted(lambda family, heads: family.kl(heads))
 _pieces = jitted(lambda family, heads: family.pieces(heads))
 _cdf = jitted(lambda family, heads, z: family.cdf(heads, z))
 

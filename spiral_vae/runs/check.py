@@ -123,11 +123,15 @@ def _curve(curve: Curve) -> None:
 def _posterior(posterior: Posterior, lane: Lane) -> None:
     latent_dim = lane.model.latent_dim
     heads = _values(_heads(posterior, latent_dim), _NUM_POINTS)
-    eps = jax.random.normal(jax.random.key(0), (latent_dim, _NUM_SAMPLES, _NUM_POINTS))
+    num = _NUM_SAMPLES * posterior.strata
+    eps = jax.random.normal(jax.random.key(0), (latent_dim, num, _NUM_POINTS))
     z = _call(posterior, "sample", heads, eps)
     _shape(posterior, "sample", z, eps.shape, "[latents, samples, points]")
     log_prob = _call(posterior, "log_prob", heads, z)
     _shape(posterior, "log_prob", log_prob, eps.shape[1:], "[samples, points]")
+    if posterior.stratified:
+        log_mass = _call(posterior, "log_mass", heads)
+        _shape(posterior, "log_mass", log_mass, (posterior.strata, _NUM_POINTS), "[strata, points]")
     _shape(posterior, "kl", _call(posterior, "kl", heads), (_NUM_POINTS,), "[points]")
     if latent_dim == 1:
         one = {name: head[:, 0] for name, head in heads.items()}
