@@ -43,7 +43,7 @@ class Noise(abc.ABC):
 
         Only an encoder that learns from draws of the model needs it.
         """
-        raise NotImplementedError(f"{type(self).__name__} has none")
+        raise NotImplementedError("an encoder that learns from draws of the model needs it")
 
     @abc.abstractmethod
     def cdf(self, y: np.ndarray) -> np.ndarray:

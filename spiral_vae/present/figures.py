@@ -136,4 +136,5 @@ def _posterior(
         "points": _in_plane(points),
         "x": _in_plane(x),
         "curve": curve,
+        "local": gaps.q.family.local,
     }

@@ -257,6 +257,7 @@ def posterior(
     points: np.ndarray,
     x: np.ndarray,
     curve: np.ndarray,
+    local: bool = False,
 ) -> Figure:
     """Draws densities over z for p <= 6 chosen points, and where these points lie.
 
@@ -268,6 +269,7 @@ def posterior(
       points: the chosen points, [p, 2].
       x: data, [n, 2].
       curve: the curve without noise, [c, 2].
+      local: whether the family may have better members than those found.
     """
     columns = min(len(points), 3)
     rows = -(-len(points) // 3)
@@ -285,7 +287,7 @@ def posterior(
                 point[0], point[1], str(i + 1), fontsize=9, ha="center", va="center", bbox=circle
             )
         axes = figure.add_subplot(cells[i // 3, 1 + i % 3])
-        _posterior_panel(axes, z, *densities)
+        _posterior_panel(axes, z, *densities, local)
         axes.set_title(f"Point {i + 1}")
         if i % 3 == 0:
             axes.set_ylabel("density, per unit $z$")
@@ -539,6 +541,7 @@ def _posterior_panel(
     exact: np.ndarray,
     encoder: np.ndarray,
     best: np.ndarray,
+    local: bool,
 ) -> None:
     """Draws three densities [k] over z [k] where they have their mass."""
     inside = np.zeros(len(z), bool)
@@ -556,7 +559,13 @@ def _posterior_panel(
         z, exact, encoder, best = z[shown], exact[shown], encoder[shown], best[shown]
     axes.fill_between(z, exact, color=MODEL, alpha=0.35, linewidth=0, label="exact p(z|x)")
     axes.plot(z, encoder, color=ENCODER, label="encoder q(z|x)")
-    axes.plot(z, best, color=BEST, linestyle="--", label="best of the family")
+    axes.plot(
+        z,
+        best,
+        color=BEST,
+        linestyle="--",
+        label="best found of the family" if local else "best of the family",
+    )
     axes.xaxis.set_major_locator(MaxNLocator(2))
     axes.yaxis.set_major_locator(MaxNLocator(3))
 

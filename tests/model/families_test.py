@@ -8,7 +8,7 @@ from scipy import integrate, stats
 
 from spiral_vae.maths import gaussian
 from spiral_vae.model import objective
-from spiral_vae.model.posterior import FullCovariance, Gaussian, Mixture, Posterior, Spline
+from spiral_vae.model.posterior import FullCovariance, Gaussian, Mixture, Spline
 
 LINE = [Mixture(), Mixture(num_components=1), Spline(), Spline(num_bins=3), FullCovariance()]
 ALL = [(family, 1) for family in LINE] + [(Mixture(num_components=3), 2), (FullCovariance(), 2)]
@@ -325,8 +325,3 @@ def test_weights_of_strata_make_the_bounds():
     assert float(found.reconstruction) == pytest.approx(-share @ np.asarray(log_prob), rel=1e-9)
     assert float(found.loss) == pytest.approx(-share @ np.log(weight), rel=1e-9)
     np.testing.assert_allclose(objective.Elbo().shares(draws, log_prob, 1.0), share, rtol=1e-9)
-
-
-def test_families_say_what_they_are():
-    assert issubclass(Mixture, Posterior) and Mixture.stratified and not Spline.stratified
-    assert Gaussian.gaussian and FullCovariance.gaussian and not Mixture.gaussian

@@ -11,7 +11,7 @@ from spiral_vae.config import axes, lanes
 from spiral_vae.config.values import ConfigError, complete, with_values
 from spiral_vae.fields import pytree
 from spiral_vae.model.objective import Elbo
-from spiral_vae.model.posterior import Gaussian
+from spiral_vae.model.posterior import Gaussian, Mixture
 from spiral_vae.runs import check, run
 from tests.lanes import make_config
 
@@ -201,6 +201,38 @@ def test_a_posterior_whose_log_prob_has_a_wrong_shape(own):
     own("posterior", Apart)
     assert _told("posterior") == (
         "Apart.log_prob() gives an array of shape [1, 3, 4], must be [samples, points], here [3, 4]"
+    )
+
+
+def test_masses_of_strata_in_the_wrong_shape(own):
+    class Halves(Mixture):
+        def log_mass(self, heads):
+            return super().log_mass(heads)[:1]
+
+    own("posterior", Halves)
+    assert _told("posterior") == (
+        "Halves.log_mass() gives an array of shape [1, 4], must be [strata, points], here [4, 4]"
+    )
+
+
+def test_a_noise_without_draws_on_the_device(own):
+    """Only an encoder that learns from draws of the model needs them."""
+
+    @sv.pytree
+    @dataclasses.dataclass(frozen=True)
+    class Still(sv.Normal):
+        sample = sv.Noise.sample
+
+    class Quiet(Noise):
+        def observation(self, values, heads):
+            found = super().observation(values, heads)
+            return dataclasses.replace(found, noise=Still())
+
+    own("likelihood", Quiet)
+    _check("likelihood")
+    assert _told("likelihood", **{"encoder.after": 0.3}) == (
+        "Still.sample() fails NotImplementedError: an encoder that learns from draws of the model "
+        "needs it"
     )
 
 

@@ -36,7 +36,6 @@ def _differ(one, two):
 
 def test_draws_are_of_the_model():
     """A linear decoder of known slope and noise, over many draws."""
-    lane = _lane(SLEEP)
 
     class Line:
         latent_dim = 1
@@ -51,7 +50,6 @@ def test_draws_are_of_the_model():
     np.testing.assert_allclose(np.cov(residual), 0.25 * np.eye(2), atol=5 * 0.25 / np.sqrt(num) * 2)
     assert abs(np.corrcoef(residual[0], z[0])[0, 1]) < 4 / np.sqrt(num)
     np.testing.assert_allclose([np.mean(z), np.var(z)], [0, 1], atol=5 * np.sqrt(2 / num))
-    del lane
 
 
 def test_student_t_noise_has_its_variance():
