@@ -287,7 +287,7 @@ def posterior(
                 point[0], point[1], str(i + 1), fontsize=9, ha="center", va="center", bbox=circle
             )
         axes = figure.add_subplot(cells[i // 3, 1 + i % 3])
-        _posterior_panel(axes, z, *densities, local)
+        _posterior_panel(axes, z, *densities, local=local)
         axes.set_title(f"Point {i + 1}")
         if i % 3 == 0:
             axes.set_ylabel("density, per unit $z$")
@@ -541,6 +541,7 @@ def _posterior_panel(
     exact: np.ndarray,
     encoder: np.ndarray,
     best: np.ndarray,
+    *,
     local: bool,
 ) -> None:
     """Draws three densities [k] over z [k] where they have their mass."""
