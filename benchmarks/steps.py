@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-import numpy as np
+import jax.numpy as jnp
 
 from spiral_vae import numerics
 from spiral_vae.config import axes, lanes
@@ -45,9 +45,7 @@ def make(own: dict[str, Any]) -> Callable[[int], float]:
         whole = with_values(config.get_config(), own | {"num_seeds": 8})
         _, rows = axes.expand(whole, ())
         (group,) = lanes.groups(whole, rows)
-        many = jax.tree.map(
-            lambda leaf: leaf if leaf.dtype == np.uint32 else np.float32(leaf), group.lanes
-        )
+        many = jax.tree.map(jnp.asarray, group.lanes)
         state, data = jax.jit(jax.vmap(train.init))(many)
         chunk = jax.jit(jax.vmap(train.train_chunk, (0, 0, 0, None)))
         jax.block_until_ready(chunk(state, data, many, 1))

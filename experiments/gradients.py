@@ -58,8 +58,7 @@ def trained(quick: bool) -> tuple[Lane, Data, dict[str, State]]:
     _, rows = axes.expand(own, ())
     with numerics.single():
         (group,) = lanes.groups(own, rows)
-        lane = jax.tree.map(lambda leaf: np.float32(leaf[0]), group.lanes)
-        lane = dataclasses.replace(lane, seed=np.uint32(lane.seed))
+        lane = jax.tree.map(lambda leaf: jnp.asarray(leaf[0]), group.lanes)
         state, data = jax.jit(train.init)(lane)
         chunk, half = jax.jit(train.train_chunk), own.train.num_epochs // 2
         middle, _ = chunk(state, data, lane, half)
