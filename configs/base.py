@@ -63,6 +63,11 @@ def get_config() -> ml_collections.ConfigDict:
     # 'geco': from a tolerance | 'per_dimension' | 'full_covariance' | 'heteroscedastic': sigma(z)
     likelihood.kind = "fixed"
     likelihood.sigma = 0.2  # standard deviation (not variance) of p(x|z), or where it starts; > 0
+    # 'fixed' and 'learned': fraction of the training, 0 .. 0.95, in which noise is added to that of
+    # the likelihood, less and less, from anneal_from times the data's largest standard deviation
+    # on (> 0). So several turns are found; with 1 and more a model collapses.
+    likelihood.anneal = 0.0
+    likelihood.anneal_from = 0.9
     # Of closed_form, per_dimension and full_covariance: over the 'full_data' of an epoch | the
     # 'batch' | a 'moving_average' of batches; the latter two kinds also 'learned'.
     likelihood.estimator = "full_data"
@@ -83,9 +88,12 @@ def get_config() -> ml_collections.ConfigDict:
     likelihood.weight_decay = 0.0  # 'heteroscedastic': of the variance head, >= 0
 
     config.objective = objective = ml_collections.ConfigDict()
-    objective.kind = "elbo"  # 'elbo' | 'iwae': the log of the mean of num_samples weights
+    # 'elbo' | 'iwae': the log of the mean of num_samples weights | 'evidence': maximum likelihood,
+    # the encoder fitted to the exact posterior beside it
+    objective.kind = "elbo"
     objective.beta = 1.0  # weight of the KL, >= 0; 1 is the ELBO
-    # Samples of z per point and step, of a mixture of each component; >= 1
+    # Samples of z per point and step, of a mixture of each component; >= 1. Of 'evidence' the nodes
+    # of z, such as 256.
     objective.num_samples = 1
     # Of the gradient: 'reparameterised' | 'stl' for 'elbo', which sticks the landing: less variance
     # where q is near the posterior | 'dreg' for 'iwae', doubly reparameterised; not for a mixture.

@@ -116,7 +116,9 @@ def estimate(
     one = jnp.ones(())
     batch = Batch(
         x=x[:, None],
-        eps=jax.random.normal(key, (1, lane.num_draws, 1), x.dtype),
+        eps=jax.random.normal(
+            key, lane.objective.noise_shape(1, lane.posterior.strata, 1), x.dtype
+        ),
         weight=jnp.ones(1),
         share=one,
         time=Time(one, one),

@@ -22,7 +22,7 @@ from experiments import drawing
 from experiments.experiment import Experiment, main
 from spiral_vae.configs import unknown_sigma as config
 from spiral_vae.configs.recommended import LEARNED
-from spiral_vae.exact.evaluate import RECOVERED_KL, RECOVERED_SPEARMAN
+from spiral_vae.exact.evaluate import FOUND_ORDER, RECOVERED_KL
 from spiral_vae.runs.run import Outcome
 
 WAYS = {
@@ -46,9 +46,7 @@ WAYS = {
 def epochs_to_recover(outcome: Outcome) -> np.ndarray:
     """Returns the epoch of the first look at which each lane was recovered, [R]; nan if never."""
     with np.load(outcome.workdir / "metrics" / "probes.npz") as probes:
-        found = (probes["kl_to_truth"] < RECOVERED_KL) & (
-            np.abs(probes["spearman"]) > RECOVERED_SPEARMAN
-        )
+        found = (probes["kl_to_truth"] < RECOVERED_KL) & (np.abs(probes["spearman"]) > FOUND_ORDER)
         return np.where(found.any(axis=1), probes["epoch"][np.argmax(found, axis=1)], np.nan)
 
 

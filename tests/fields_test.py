@@ -26,8 +26,12 @@ DEFAULTS = flatten(base.get_config())
 # Each kind that a config can name, and what else its config needs.
 KINDS = {
     **{f"likelihood {name}": {"likelihood.kind": name} for name in fields.kinds("likelihood")},
+    "annealed": {"likelihood.kind": "fixed", "likelihood.anneal": 0.5},
     **{f"posterior {name}": {"posterior.kind": name} for name in fields.kinds("posterior")},
-    **{f"objective {name}": {"objective.kind": name} for name in fields.kinds("objective")},
+    **{
+        f"objective {name}": {"objective.kind": name, "objective.num_samples": 16}
+        for name in fields.kinds("objective")
+    },
     **{f"schedule {name}": {"optimizer.schedule": name} for name in fields.kinds("schedule")},
     **{
         f"estimator {name}": {"likelihood.kind": "full_covariance", "likelihood.estimator": name}
@@ -50,6 +54,12 @@ KINDS = {
 }
 # The kinds whose fields these are, as the sentences have to name them.
 OWNERS = {
+    **{
+        f"objective.{name}": "objective.kind 'elbo' or 'iwae'"
+        for name in ("beta", "kl_warmup", "estimator")
+    },
+    "likelihood.anneal": "likelihood.kind 'learned' or 'fixed'",
+    "likelihood.anneal_from": "likelihood.kind 'learned' or 'fixed'",
     "likelihood.estimator": "likelihood.kind 'closed_form' or 'per_dimension' or 'full_covariance'",
     "likelihood.averaging": "likelihood.estimator 'moving_average' or likelihood.stabiliser "
     "'warmup'",
@@ -171,6 +181,16 @@ def test_a_field_off_its_default_is_refused_where_nothing_uses_it(path):
             {"posterior.kind": "spline", "model.latent_dim": 2},
             "a spline is of one latent: model.latent_dim must be 1, found posterior.kind=spline, "
             "model.latent_dim=2",
+        ),
+        (
+            {"objective.kind": "evidence", "objective.num_samples": 15},
+            "objective.num_samples, here the nodes of z, must be >= 16 for 'evidence', such as "
+            "256, found objective.kind=evidence, objective.num_samples=15",
+        ),
+        (
+            {"likelihood.anneal_from": 0.8},
+            "likelihood.anneal_from counts where likelihood.anneal is > 0, found "
+            "likelihood.anneal=0.0, likelihood.anneal_from=0.8",
         ),
         (
             {"encoder.sleep": 0.6, "encoder.after": 0.6},

@@ -18,19 +18,21 @@ from spiral_vae.exact.ground_truth import Truth
 from spiral_vae.exact.inference import Encode, Posteriors
 from spiral_vae.exact.metrics import axes_of, in_order
 from spiral_vae.exact.mixture import Mixture
+from spiral_vae.exact.order import order
 from spiral_vae.maths import observation as observation_lib
 from spiral_vae.maths.observation import Observe
 from spiral_vae.model.posterior import Gaussian, Posterior
 from spiral_vae.process import Curve
 
 RECOVERED_KL = 0.06  # nats; a recovered model is nearer to the truth than this
-RECOVERED_SPEARMAN = 0.98  # and has the points of the spiral in their order
+FOUND_ORDER = 0.98  # and passes along the whole curve once
 COLLAPSED_KL = 0.01  # nats; q(z|x) is the prior
 OVERFITTED_GAP = 0.5  # nats by which the training points are likelier than new ones
 OVERCONFIDENT_EXCESS = 0.5  # nats of I_q(x; z) above I*(x; t)
 MAX_POINTS = 2_000  # of the training set that pairwise and per-point metrics look at
 _FAR = 20.0  # nats of log p(z), z about 6
 NUM_DRAWS = 2_000  # of the simulation-based calibration
+_NUM_PLACES = 1_000  # on the curve, whose order is looked at
 NUM_NEW = 1_000  # points of the truth on which the encoder is judged
 
 
@@ -150,6 +152,7 @@ def evaluate(
         **_latent_metrics(t, q, curve),
         "reconstruction_to_truth": _distance_to_truth(observe(q.mean).mean, truth),
         **_curve_metrics(observe, q.latent_dim, truth),
+        **_order_metrics(encode, observe, family, curve, truth),
     }
     gaps = new_gaps = calibration = None
     if latent_dim == 1:
@@ -170,9 +173,7 @@ def evaluate(
             "coverage_90": np.mean(np.abs(calibration.rank - 0.5) < 0.45),
             "overconfident": information > truth.information.value + OVERCONFIDENT_EXCESS,
         }
-    metrics["recovered"] = (
-        metrics["kl_to_truth"] < RECOVERED_KL and abs(metrics["spearman"]) > RECOVERED_SPEARMAN
-    )
+    metrics["recovered"] = metrics["kl_to_truth"] < RECOVERED_KL and metrics["found"]
     metrics["collapsed"] = metrics["kl_to_prior"] < COLLAPSED_KL
     return Report(in_order(metrics), gaps, new_gaps, calibration, density, points, new)
 
@@ -214,7 +215,7 @@ def verdict(metrics: dict[str, float]) -> str:
         return "collapsed"
     if metrics["overfit_gap"] > OVERFITTED_GAP:
         return "overfitted"
-    if abs(metrics["spearman"]) <= RECOVERED_SPEARMAN:
+    if not metrics["found"]:
         return "partly folded"
     return "recovered" if metrics["recovered"] else "inaccurate"
 
@@ -313,6 +314,30 @@ def _curve_metrics(observe: Observe, latent_dim: int, truth: Truth) -> dict[str,
         / truth.noise_sigma,
         "order_parameter": spread,
     }
+
+
+def _order_metrics(
+    encode: Encode, observe: Observe, family: Posterior, curve: Curve, truth: Truth
+) -> dict[str, float]:
+    """Returns whether encoder and decoder pass along the whole curve once.
+
+    With two latents there is no decoder's curve, and the better one of the encoder's counts.
+    """
+    z = special.ndtri((np.arange(_NUM_PLACES) + 0.5) / _NUM_PLACES)[:, None]
+    on_curve = Posteriors(family, encode(ground_truth.true_decoder(curve)(z).mean)).mean
+    nearest = cKDTree(truth.density.fine.mean)
+    with numerics.double():
+        exact = jax.tree.map(float, curve)
+        t, pieces = exact.quantile(special.ndtr(z[:, 0])), exact.pieces()
+
+        def along(column: np.ndarray, t: np.ndarray) -> float:
+            return float(order(jnp.asarray(column), jnp.asarray(t), pieces, curve.closed))
+
+        metrics = {"order_of_curve": max(along(column, t) for column in on_curve.T)}
+        if on_curve.shape[1] == 1:
+            _, place = nearest.query(observe(z).mean)
+            metrics["order_of_decoder"] = along(z[:, 0], truth.density.fine.z[place, 0])
+    return metrics | {"found": min(metrics.values()) > FOUND_ORDER}
 
 
 def _calibration(

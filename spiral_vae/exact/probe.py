@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.scipy.special import logsumexp
 
+from spiral_vae.exact.order import correlation, order, rank
 from spiral_vae.maths.arrays import Array
 from spiral_vae.maths.gaussian import log_prior
 from spiral_vae.maths.observation import Observation, whiten
@@ -20,6 +21,7 @@ from spiral_vae.process import Curve, Data
 from spiral_vae.training.train import Lane
 
 _T_NODES, _NOISE_NODES, _Z_NODES, _Q_NODES = 48, 4, 257, 16
+_NUM_PLACES = 256  # whose order is looked at
 _Z_STOP = 5.0
 _MAX_POINTS = 2_000
 
@@ -27,7 +29,8 @@ _MAX_POINTS = 2_000
 def probe(params: networks.Params, data: Data, lane: Lane) -> dict[str, jax.Array]:
     """Returns named metrics of one run, scalars; with two latents `kl_to_prior` and `spearman`.
 
-    `kl_to_truth` and `inference_gap_new` are expectations over the true density; the others are
+    `kl_to_truth` and `inference_gap_new` are expectations over the true density, `order_of_curve`
+    is of 256 places on the curve; the others are
     taken on the training points (`spearman` is the largest over latent dimensions, the gap looks
     at 2000 points at most).
 
@@ -39,11 +42,11 @@ def probe(params: networks.Params, data: Data, lane: Lane) -> dict[str, jax.Arra
     posterior, vae = lane.posterior, lane.vae
     heads = jax.vmap(vae.encode, in_axes=(None, 0))(params, data.x)
     mean, _ = jax.vmap(posterior.moments)(heads)
-    rank_t = _rank(data.t)
-    correlation = jax.vmap(lambda column: _correlation(_rank(column), rank_t))(mean.T)
+    rank_t = rank(data.t)
+    ranked = jax.vmap(lambda column: correlation(rank(column), rank_t))(mean.T)
     metrics = {
         "kl_to_prior": jnp.mean(jax.vmap(posterior.kl)(heads)),
-        "spearman": correlation[jnp.argmax(jnp.abs(correlation))],
+        "spearman": ranked[jnp.argmax(jnp.abs(ranked))],
     }
     if lane.model.latent_dim > 1 or lane.data.truth is None:
         return metrics
@@ -56,6 +59,9 @@ def _against_truth(
     posterior, vae = lane.posterior, lane.vae
     t, log_prior_t = _t_nodes(curve)
     truth = jax.vmap(curve.observation)(t)
+    even = curve.quantile((jnp.arange(_NUM_PLACES) + 0.5) / _NUM_PLACES)
+    on_curve = jax.vmap(vae.encode, (None, 0))(params, jax.vmap(curve.observation)(even).mean)
+    along, _ = jax.vmap(posterior.moments)(on_curve)
     x, weight = _x_nodes(truth, jnp.exp(log_prior_t))
     z = jnp.linspace(-_Z_STOP, _Z_STOP, _Z_NODES)
     log_weight_z = log_prior(z[None]) + jnp.log(z[1] - z[0])
@@ -82,6 +88,7 @@ def _against_truth(
     log_ratio = jax.vmap(lambda x: log_truth(x) - log_model(x))(x)
     gap = jax.vmap(lambda x: log_model(x) - elbo(x))
     return {
+        "order_of_curve": order(along[:, 0], even, curve.pieces(), curve.closed),
         "kl_to_truth": jnp.sum(weight * log_ratio),
         "inference_gap": jnp.mean(gap(points)),
         "inference_gap_new": jnp.sum(weight * gap(x)),
@@ -127,17 +134,3 @@ def _hermite(num: int) -> tuple[Array, Array]:
     """Returns nodes and weights of the expectation over N(0, 1), float32."""
     node, weight = np.polynomial.hermite_e.hermegauss(num)
     return node.astype(np.float32), (weight / weight.sum()).astype(np.float32)
-
-
-def _rank(values: jax.Array) -> jax.Array:
-    """Returns ranks, [n]; ties share their mean rank."""
-    ordered = jnp.sort(values)
-    left, right = (jnp.searchsorted(ordered, values, side=side) for side in ("left", "right"))
-    return 0.5 * (left + right - 1).astype(values.dtype)
-
-
-def _correlation(a: jax.Array, b: jax.Array) -> jax.Array:
-    """Returns the correlation of two vectors, 0 where one of them is constant."""
-    a, b = a - jnp.mean(a), b - jnp.mean(b)
-    scale = jnp.sqrt(jnp.sum(a**2) * jnp.sum(b**2))
-    return jnp.where(scale > 0, jnp.sum(a * b) / jnp.where(scale > 0, scale, 1.0), 0.0)

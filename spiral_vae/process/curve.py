@@ -33,6 +33,7 @@ from spiral_vae.process.base import Data, Process
 class Curve(Process):
     """Points around a curve."""
 
+    closed: ClassVar[bool] = False  # whether each piece ends where it begins
     together: ClassVar[tuple[Together, ...]] = (
         Together(
             ("data.u_start", "data.u_stop"),

@@ -98,9 +98,10 @@ class Lane:
         )
 
     @property
-    def num_draws(self) -> int:
-        """Draws of z for each point and step."""
-        return self.objective.num_samples * self.posterior.strata
+    def noise_shape(self) -> tuple[int, int, int]:
+        """The shape of a step's noise, [L, K, B]."""
+        latent_dim, strata = self.model.latent_dim, self.posterior.strata
+        return self.objective.noise_shape(latent_dim, strata, self.train.batch_size)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -134,6 +135,7 @@ def init(lane: Lane) -> tuple[State, Data]:
     data = lane.data.sample(key_data)
     order = jax.random.permutation(key_order, lane.data.num_points)
     likelihood_params, carried = lane.likelihood.init(lane.data.dim)
+    carried = lane.likelihood.begin(carried, data.x)
     params = lane.vae.init(key_init) | {"likelihood": likelihood_params}
     state = State(
         epoch=jnp.zeros((), jnp.int32),
@@ -197,12 +199,11 @@ def batches(epoch: jax.Array, key: jax.Array, data: Data, lane: Lane) -> Batch:
     x = data.x[epoch_order(key_order, n)] if lane.train.shuffle else data.x
     x = jnp.pad(x, ((0, steps * size - n), (0, 0))).reshape(steps, size, -1)
     weight = (jnp.arange(steps * size) < n).astype(x.dtype).reshape(steps, size)
-    shape = (steps, lane.model.latent_dim, lane.num_draws, size)
     epoch = epoch + jnp.arange(steps) / steps
     time = Time(epoch, epoch / lane.train.num_epochs)
     return Batch(
         x=jnp.swapaxes(x, 1, 2),
-        eps=jax.random.normal(key_eps, shape),
+        eps=jax.random.normal(key_eps, (steps, *lane.noise_shape)),
         weight=weight,
         share=jnp.sum(weight, axis=1) / n,
         time=time,
@@ -231,6 +232,10 @@ def loss_fn(
         """Returns function, a log p(x|z), of all samples, [K, B]."""
         of_point = jax.vmap(function, in_axes=(None, None, -1))
         of_points = jax.vmap(of_point, in_axes=(None, -1, -1), out_axes=-1)
+        num_points = batch.x.shape[-1]  # of shared z the heads have no axis of points
+        heads = jax.tree.map(
+            lambda leaf: jnp.broadcast_to(leaf, (*leaf.shape[:-1], num_points)), heads
+        )
         return of_points(params["likelihood"] | carried, batch.x, heads)
 
     def shares(carried: Values) -> jax.Array:
@@ -240,14 +245,7 @@ def loss_fn(
     bound_params = params
     if likelihood.separate:  # the decoder has a loss of its own
         bound_params = params | {"decoder": jax.lax.stop_gradient(params["decoder"])}
-    draws = objective.draw(
-        bound_params,
-        batch.x,
-        batch.eps,
-        vae,
-        lane.posterior,
-        tagged=lane.objective.scales_paths,
-    )
+    draws = lane.objective.draw(bound_params, batch.x, batch.eps, vae, lane.posterior)
     residual = jax.lax.stop_gradient(batch.x[:, None] - draws.heads["mean"])
     moment = jnp.einsum("kb,ikb,jkb->ijb", shares(carried), residual, residual)
     carried = likelihood.update(carried, mean(moment), batch.share, batch.time)
@@ -352,7 +350,7 @@ def train_chunk(
     does not compile again. Where a number on the way is not finite the state comes back as it was,
     and so it will from every further call.
     """
-    drawn = lane.data.num_points * lane.num_draws * lane.model.latent_dim
+    drawn = lane.steps_per_epoch * max(lane.train.batch_size, math.prod(lane.noise_shape))
     size = max(1, _DRAWN_AT_ONCE // drawn)
 
     def block(i, carry):

@@ -278,7 +278,7 @@ def _metrics(**kwargs):
     return {
         "collapsed": False,
         "overfit_gap": 0.0,
-        "spearman": 0.999,
+        "found": True,
         "recovered": True,
         **kwargs,
     }
@@ -288,16 +288,12 @@ def _metrics(**kwargs):
     ("metrics", "verdict"),
     [
         (_metrics(), "recovered"),
-        (_metrics(spearman=-0.999), "recovered"),
         (_metrics(recovered=False), "inaccurate"),
-        (_metrics(recovered=False, spearman=-0.999), "inaccurate"),
-        (_metrics(recovered=False, spearman=0.98), "partly folded"),
-        (_metrics(recovered=False, spearman=-0.5), "partly folded"),
-        (_metrics(recovered=False, spearman=0.0), "partly folded"),
+        (_metrics(recovered=False, found=False), "partly folded"),
         (_metrics(recovered=False, overfit_gap=0.6), "overfitted"),
-        (_metrics(recovered=False, overfit_gap=0.6, spearman=0.1), "overfitted"),
+        (_metrics(recovered=False, overfit_gap=0.6, found=False), "overfitted"),
         (_metrics(overfit_gap=0.4), "recovered"),
-        (_metrics(collapsed=True, recovered=False, overfit_gap=9.0, spearman=0.0), "collapsed"),
+        (_metrics(collapsed=True, recovered=False, overfit_gap=9.0, found=False), "collapsed"),
     ],
 )
 def test_verdict(metrics, verdict):

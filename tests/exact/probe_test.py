@@ -122,7 +122,7 @@ def test_probe_agrees_on_a_truth_in_pieces_or_in_three_dimensions(curve):
 
 def _assert_agreement(cheap, exact):
     gaps = {"inference_gap", "inference_gap_new"}
-    assert set(cheap) == {"kl_to_truth", "kl_to_prior", "spearman"} | gaps
+    assert set(cheap) == {"kl_to_truth", "kl_to_prior", "spearman", "order_of_curve"} | gaps
     # what the module promises is about 1e-3 nats; relative where the numbers are large
     for name in ("kl_to_truth", "inference_gap"):
         assert cheap[name] == pytest.approx(exact[name], abs=5e-3, rel=1e-3), name
@@ -132,6 +132,8 @@ def _assert_agreement(cheap, exact):
     # no quadrature: float32 against float64
     assert cheap["kl_to_prior"] == pytest.approx(exact["kl_to_prior"], abs=1e-5, rel=1e-6)
     assert cheap["spearman"] == pytest.approx(exact["spearman"], abs=1e-6)
+    # 256 places against 1000
+    assert cheap["order_of_curve"] == pytest.approx(exact["order_of_curve"], abs=5e-3)
 
 
 def test_the_spiral_like_model_is_near_the_truth():

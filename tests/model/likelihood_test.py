@@ -229,7 +229,7 @@ def test_fixed_is_a_normal_whose_standard_deviation_is_sigma(sigma):
 
 def test_sigma_is_a_leaf():
     """So it can be a lane of a sweep."""
-    assert jax.tree.leaves(Fixed(sigma=0.2)) == [0.2]
+    assert sorted(jax.tree.leaves(Fixed(sigma=0.2, anneal_from=0.5))) == [0.2, 0.5]
 
 
 def _heteroscedastic(stabiliser, **numbers):
@@ -430,3 +430,44 @@ def test_a_covariance_of_any_dimension_starts_from_sigma(estimator, dim):
         scale = likelihood.observation(params | carried, heads).scale
         expected = 0.7 * np.eye(dim) if params else np.sqrt(moment)
         np.testing.assert_allclose(_matrix(scale), expected, rtol=1e-6, atol=1e-7)
+
+
+# A sigma that falls
+
+
+@pytest.mark.parametrize("kind", [Fixed, Learned])
+def test_annealing_adds_noise_to_what_is_trained_and_not_to_what_is_judged(kind):
+    likelihood = kind(sigma=0.3, anneal=0.5, anneal_from=0.8)
+    params, carried = likelihood.init(DIM)
+    carried = likelihood.begin(carried, _data())
+    first = 0.8 * np.sqrt(LAM1)
+    x, heads = jnp.array([0.4, -0.7]), {"mean": jnp.array([0.1, 0.2])}
+    for progress, added in (
+        (0.0, first),
+        (0.25, first * 0.05**0.5),
+        (0.499, first * 0.05**0.998),
+        (0.5, 0.0),
+        (0.9, 0.0),
+    ):
+        time = Time(jnp.asarray(100 * progress), jnp.asarray(progress))
+        carried = likelihood.update(carried, jnp.eye(DIM), jnp.ones(()), time)
+        found = likelihood.log_prob(params | carried, x, heads)
+        wanted = stats.norm(heads["mean"], np.hypot(0.3, added)).logpdf(x).sum()
+        assert float(found) == pytest.approx(wanted, rel=1e-5), progress  # float32
+        judged = likelihood.observation(params | carried, heads)
+        assert float(judged.scale) == pytest.approx(0.3, rel=1e-6)
+
+
+def test_no_annealing_carries_nothing():
+    for kind in (Fixed, Learned):
+        assert kind(sigma=0.3).begin({}, _data()) == {}
+
+
+@pytest.mark.parametrize("dim", [1, 2, 5])
+def test_annealing_starts_below_the_largest_variance_in_any_direction(dim):
+    rng = np.random.default_rng(dim)
+    line = 1e3 + rng.normal(size=(30, 1)) * np.arange(1, dim + 1)
+    for x in (rng.normal(size=(30, dim)) @ rng.normal(size=(dim, dim)), line):
+        carried = Fixed(sigma=0.3, anneal=0.5, anneal_from=1.0).begin({}, jnp.asarray(x, "f"))
+        wanted = np.sqrt(np.linalg.eigvalsh(np.atleast_2d(np.cov(x.T, ddof=0)))[-1])
+        assert float(carried["anneal_from"]) == pytest.approx(wanted, rel=1e-4)  # float32

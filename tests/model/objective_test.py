@@ -6,12 +6,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from scipy import stats
+from scipy import special, stats
 
 from spiral_vae.maths.ramp import Time
 from spiral_vae.model import networks, objective
 from spiral_vae.model.likelihood import Fixed
-from spiral_vae.model.objective import Elbo, Iwae
+from spiral_vae.model.objective import Elbo, Evidence, Iwae
 from spiral_vae.model.posterior import Gaussian
 
 SIGMA = 0.5
@@ -289,3 +289,97 @@ def test_sticking_the_landing_has_no_variance_at_the_exact_posterior():
                 np.testing.assert_allclose(leaf, 0, atol=1e-12)
             other = _gradient(params, eps, "reparameterised")["encoder"]
             assert all(np.max(np.abs(leaf)) > 1e-3 for leaf in jax.tree.leaves(other))
+
+
+# The evidence
+
+
+def _nodes_terms(params, u, num):
+    """Of three points, on `num` nodes that are shifted by u, [L, 1, 1]."""
+    kind = Evidence(num_samples=num)
+    x = jnp.asarray(np.stack([X, -X, X[::-1]], axis=1))
+    draws = kind.draw(params, x, jnp.asarray(special.ndtri(u)), _Wide(), Gaussian())
+    heads = {"mean": jnp.broadcast_to(draws.heads["mean"], (2, num, 3))}
+    of_point = jax.vmap(Fixed(sigma=SIGMA).log_prob, in_axes=(None, None, -1))
+    log_prob = jax.vmap(of_point, in_axes=(None, -1, -1), out_axes=-1)({}, x, heads)
+    return x, draws, kind.terms(draws, log_prob, 1.0), kind.shares(draws, log_prob, 1.0)
+
+
+class _Wide(Linear):
+    """The same for x [D, B]."""
+
+    def encode(self, params, x):
+        own = params["encoder"]["logvar"]
+        mean = params["encoder"]["V"] @ x + params["encoder"]["c"][:, None]
+        return {"mean": mean, "logvar": jnp.broadcast_to(own[:, None], mean.shape)}
+
+    def decode(self, params, z):
+        own = params["decoder"]
+        return {"mean": jnp.tensordot(own["W"], z, axes=1) + own["b"][:, None, None]}
+
+
+def _ppca(params, x):
+    """The evidence [B] and the moments of the posterior, mean [L, B] and covariance [L, L]."""
+    w, b = params["decoder"]["W"], params["decoder"]["b"]
+    covariance = w @ w.T + SIGMA**2 * jnp.eye(2)
+    evidence = jax.scipy.stats.multivariate_normal.logpdf(x.T, b, covariance)
+    own = jnp.linalg.inv(jnp.eye(w.shape[1]) + w.T @ w / SIGMA**2)
+    return evidence, own @ w.T @ (x - b[:, None]) / SIGMA**2, own
+
+
+@pytest.mark.parametrize(("latent_dim", "num"), [(1, 400), (2, 300**2)])
+def test_the_evidence_and_its_gradient_are_the_closed_form(latent_dim, num):
+    """Up to the 1e-4 of the prior that lie beyond the nodes on either side, and what they hold."""
+    with jax.enable_x64(True):
+        params = jax.tree.map(jnp.asarray, _params(latent_dim))
+        u = np.full((latent_dim, 1, 1), 0.5)
+
+        def loss(params):
+            return jnp.mean(_nodes_terms(params, u, num)[2].loss)
+
+        def exact(params):
+            """-log p(x) + KL(p(z|x) || q(z|x)), the posterior of the latter held still."""
+            evidence, mean, cov = _ppca(params, x)
+            mean, cov = jax.lax.stop_gradient((mean, cov))
+            q = Linear().encode(params, x[:, 0])
+            q_mean = params["encoder"]["V"] @ x + params["encoder"]["c"][:, None]
+            variance = jnp.exp(q["logvar"])
+            error = jnp.diagonal(cov)[:, None] + (mean - q_mean) ** 2
+            kl = (
+                0.5 * jnp.sum(error / variance[:, None] - 1 + q["logvar"][:, None], axis=0)
+                - 0.5 * jnp.linalg.slogdet(cov)[1]
+            )
+            return jnp.mean(kl - evidence)
+
+        x, draws, terms, _ = _nodes_terms(params, u, num)
+        assert draws.z.shape == (latent_dim, num, 1)  # all points share them
+        np.testing.assert_allclose(terms.elbo, _ppca(params, x)[0], atol=2e-3)
+        assert float(loss(params)) == pytest.approx(float(exact(params)), rel=1e-2)
+        jax.tree.map(
+            lambda a, b: np.testing.assert_allclose(a, b, rtol=0.02, atol=0.01),
+            jax.grad(loss)(params),
+            jax.grad(exact)(params),
+        )
+
+
+def test_shifted_nodes_have_the_evidence_for_their_mean():
+    """However few there are: each shift gives an estimate, and together they leave nothing out."""
+    with jax.enable_x64(True):
+        params = jax.tree.map(jnp.asarray, _params(1))
+        shifts = (np.arange(500) + 0.5) / 500
+        found = [_nodes_terms(params, np.full((1, 1, 1), u), 16) for u in shifts]
+        mean = np.mean(np.exp([terms.elbo for _, _, terms, _ in found]), axis=0)
+        np.testing.assert_allclose(mean, np.exp(_ppca(params, found[0][0])[0]), rtol=1e-3)
+        assert np.ptp([terms.elbo[0] for _, _, terms, _ in found]) > 1e-3
+
+
+def test_the_encoder_of_the_evidence_is_still_at_the_exact_posterior():
+    with jax.enable_x64(True):
+        params = jax.tree.map(jnp.asarray, _posterior(_params(1))[0])
+        u = np.full((1, 1, 1), 0.5)
+        grads = jax.grad(lambda p: jnp.sum(_nodes_terms(p, u, 2_000)[2].loss))(params)
+        for leaf in jax.tree.leaves(grads["encoder"]):
+            np.testing.assert_allclose(leaf, 0, atol=5e-3)  # the tails beyond the nodes
+        assert np.max(np.abs(grads["decoder"]["b"])) > 0.01
+        shares = _nodes_terms(params, u, 2_000)[3]
+        np.testing.assert_allclose(np.sum(shares, axis=0), 1, rtol=1e-12)

@@ -60,6 +60,11 @@ class Likelihood(abc.ABC):
         del dim
         return {}, {}
 
+    def begin(self, carried: Values, x: jax.Array) -> Values:
+        """Returns what is carried, of `init`, for the data x [n, D] that training begins with."""
+        del x
+        return carried
+
     @abc.abstractmethod
     def observation(self, values: Values, heads: Heads) -> Observation:
         """Returns p(x|z) as it is judged, for the heads at one z."""

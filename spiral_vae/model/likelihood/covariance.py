@@ -12,6 +12,7 @@ from spiral_vae.maths import ramp
 from spiral_vae.maths.arrays import Number
 from spiral_vae.maths.observation import Observation
 from spiral_vae.maths.ramp import Time
+from spiral_vae.model.likelihood.annealing import Annealed
 from spiral_vae.model.likelihood.base import Heads, Likelihood, Values
 from spiral_vae.model.likelihood.estimator import ByGradient, Estimator, Rate
 
@@ -100,7 +101,7 @@ class ClosedForm(Covariance):
 
 @kind("likelihood", "learned")
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Learned(Rate, Covariance):
+class Learned(Rate, Annealed, Covariance):
     """One sigma, by gradient."""
 
     def parts(self) -> tuple[Estimator, Stabiliser]:

@@ -6,12 +6,13 @@ import jax.numpy as jnp
 
 from spiral_vae.fields import kind
 from spiral_vae.maths.observation import Observation
-from spiral_vae.model.likelihood.base import Heads, Likelihood, Values
+from spiral_vae.model.likelihood.annealing import Annealed
+from spiral_vae.model.likelihood.base import Heads, Values
 
 
 @kind("likelihood", "fixed")
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Fixed(Likelihood):
+class Fixed(Annealed):
     """A given sigma, the same for all dimensions and all z."""
 
     def observation(self, values: Values, heads: Heads) -> Observation:

@@ -77,7 +77,8 @@ class Objective(abc.ABC):
     num_samples: int = field(
         1,
         integer(1, 10**5),
-        "samples of z per point and step, of a mixture of each component",
+        "samples of z per point and step, of a mixture of each component; of 'evidence' the nodes "
+        "of z",
         static=True,
     )
 
@@ -85,6 +86,37 @@ class Objective(abc.ABC):
         """Returns the weight of the KL at a time; it is made for all steps of an epoch at once."""
         del time
         return jnp.ones(())
+
+    def noise_shape(self, latent_dim: int, strata: int, num_points: int) -> tuple[int, int, int]:
+        """Returns the shape of a step's noise, [L, K, B].
+
+        Args:
+          latent_dim: L.
+          strata: of the posterior, each of which is drawn num_samples times.
+          num_points: B.
+        """
+        return latent_dim, self.num_samples * strata, num_points
+
+    def draw(
+        self,
+        params: networks.Params,
+        x: jax.Array,
+        eps: jax.Array,
+        vae: networks.VAE,
+        posterior: Posterior,
+    ) -> Draws:
+        """Returns z and what the decoder makes of it; here samples of q, by `draw`.
+
+        The points' axes of z and of the decoder's heads may be 1, of z that all points share.
+
+        Args:
+          params: {'encoder': ..., 'decoder': ...}.
+          x: [D, B].
+          eps: standard normal noise, of `noise_shape`.
+          vae: the networks.
+          posterior: the family of q.
+        """
+        return draw(params, x, eps, vae, posterior, tagged=self.scales_paths)
 
     @abc.abstractmethod
     def terms(self, draws: Draws, log_prob: jax.Array, weight: jax.Array) -> Terms:
