@@ -28,19 +28,27 @@ def get_config() -> ml_collections.ConfigDict:
     config.cell_width = 8
 
     config.data = data = ml_collections.ConfigDict()
-    data.kind = "spiral"  # r = rdot t, angle = omega t
+    # 'spiral': r = rdot t, angle = omega t | curves of a standard size: 'circle' | 'rings' |
+    # 'two_moons' | 'figure_eight' | 's_curve' | 'swiss_roll' | 'lissajous' | 'eight_gaussians' |
+    # 'helix', of three dimensions
+    data.kind = "spiral"
     data.num_points = 200  # >= 2
     data.omega = 2.8 * math.pi  # angle per unit t, rad; any
     data.rdot = 2.5  # radius per unit t; not 0
+    data.size = 1.0  # factor on a standard size, > 0
+    data.num_rings = 2  # of 'rings', 2 .. 16
+    data.frequency_x = 3  # of 'lissajous', 1 .. 16
+    data.frequency_y = 2
+    data.phase = 0.5 * math.pi  # of its first axis, rad
     data.noise_sigma = 0.2  # standard deviation of the noise, each dimension; > 0
     data.noise_sigma_x = placeholder(float)  # > 0; of the first axis alone, none: noise_sigma
     data.noise_sigma_y = placeholder(float)  # > 0; of the second axis alone, none: noise_sigma
     data.noise_slope = 0.0  # growth of both per unit t, >= 0: the noise at t = 0 is as above
     data.noise_angle = 0.0  # rotation of the two axes of the noise, rad; any
-    data.t_law = "sqrt"  # 'sqrt': t = sqrt(u), even along the curve | 'uniform': t = u
-    data.u_start = 0.01  # 0 <= u_start < u_stop <= 1
+    data.t_law = "sqrt"  # of a spiral: 'sqrt': t = sqrt(u), even along it | 'uniform': t = u
+    data.u_start = 0.01  # of a spiral: 0 <= u_start < u_stop <= 1
     data.u_stop = 1.0
-    data.design = "grid"  # u on an even 'grid' | 'random': drawn uniformly
+    data.design = "grid"  # places on an even 'grid' | 'random': drawn uniformly
 
     config.model = model = ml_collections.ConfigDict()
     model.latent_dim = 1  # 1 .. 2; the exact evaluation is refused beyond

@@ -36,7 +36,16 @@ from spiral_vae.maths.ramp import Time
 from spiral_vae.model.likelihood import Likelihood
 from spiral_vae.model.objective import Bound, Draws, Objective, Terms
 from spiral_vae.model.posterior import Posterior
-from spiral_vae.process import Curve, Data, PlaneCurve, Process, Spiral
+from spiral_vae.process import (
+    Curve,
+    Data,
+    Interval,
+    Pieces,
+    PlaneCurve,
+    PlanePieces,
+    Process,
+    Spiral,
+)
 from spiral_vae.runs.load import load
 from spiral_vae.runs.run import train_and_evaluate
 from spiral_vae.version import __version__ as __version__
@@ -52,13 +61,16 @@ __all__ = [
     "Curve",
     "Data",
     "Draws",
+    "Interval",
     "Likelihood",
     "Noise",
     "Normal",
     "Number",
     "Objective",
     "Observation",
+    "Pieces",
     "PlaneCurve",
+    "PlanePieces",
     "Posterior",
     "Process",
     "Spiral",

@@ -23,7 +23,7 @@ SWEEPS = {
     "laplace": "likelihood.sigma=0.2,0.4",
     "logistic": "posterior.kind=gaussian,logistic",
     "annealed": "objective.start=1.0,5.0",
-    "lissajous": "data.ratio=0.5,0.75",
+    "rose": "data.petals=3.0,5.0",
 }
 
 

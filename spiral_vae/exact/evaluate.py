@@ -139,7 +139,7 @@ def evaluate(
         "nll": nll.value,
         "nll_error": nll.error,
         "kl_to_truth": nll.value - truth.entropy.value,
-        "kl_to_truth_error": max(nll.error, truth.entropy.error),
+        "kl_to_truth_error": nll.kl_error,
         "kl_from_truth": ground_truth.kl_from_truth(truth, density).value,
         "recovered_fraction": 1
         - (nll.value - truth.entropy.value) / (truth.isotropic_nll - truth.entropy.value),

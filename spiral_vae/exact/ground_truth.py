@@ -3,7 +3,8 @@
 The true process is a `Mixture` over t, a model one over z; entropies and divergences between them
 are integrals over the space of x. Those use the trapezoid rule on a square grid that covers all
 places where p* is not negligible: its integrands are smooth on the scale of the noise and vanish
-at the border, so the error falls exponentially with the step.
+at the border, so the error falls exponentially with the step. In three and more dimensions, where
+the grid would have too many nodes, they are means over draws.
 
 Errors come from halving the nodes: each result is the one on the fine rule, its error the distance
 to the coarse one, which overstates the error of the former by far where the rule converges.
@@ -29,6 +30,8 @@ from spiral_vae.process import Curve
 MAX_LATENT_DIM = 2
 _RADIUS = 9.0  # of the space around the curve, in sigma: mass e^(-40) lies outside
 _MAX_CELLS = 2**28  # of the space
+_MAX_SPATIAL_CELLS = 2**18  # of a space of three and more dimensions
+_NUM_DRAWS = 40_000  # in place of more
 _STEP = 0.35  # of the space's grid, in sigma
 _OBSERVE = jax.jit(jax.vmap(lambda t, curve: curve.observation(t), in_axes=(0, None)))
 _DENSITY = jax.jit(lambda t, curve: curve.density(t))
@@ -37,10 +40,18 @@ _QUANTILE = jax.jit(lambda mass, curve: curve.quantile(mass))
 
 
 class Estimate(NamedTuple):
-    """A result and the error that halving the nodes shows."""
+    """A result and the error that halving the nodes shows, or of draws its standard error."""
 
     value: float
     error: float
+
+
+class CrossEntropy(NamedTuple):
+    """An nll, and the error of the KL divergence that it makes."""
+
+    value: float
+    error: float
+    kl_error: float  # smaller, where nll and entropy are means over the same draws
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,11 +78,32 @@ class Space:
     def integral(self, values: np.ndarray) -> Estimate:
         """Returns the integral over the space of `values`, [N] at its nodes."""
         fine = float(np.sum(values) * self.cell)
-        return Estimate(fine, abs(fine - float(np.sum(values[self.coarse]) * self.coarse_cell)))
+        return Estimate(fine, abs(fine - self.coarse_integral(values[self.coarse])))
 
-    @property
-    def coarse_cell(self) -> float:
-        return 2 ** self.x.shape[1] * self.cell
+    def coarse_integral(self, values: np.ndarray) -> float:
+        """Returns the same by the coarse rule, for values at its nodes."""
+        return float(np.sum(values) * 2 ** self.x.shape[1] * self.cell)
+
+
+@dataclasses.dataclass(frozen=True)
+class Draws:
+    """Draws of p*, in place of a grid that would have too many nodes: errors are standard errors.
+
+    They are stratified along the curve, which a standard error does not know of: it is too large.
+    """
+
+    x: np.ndarray  # [N, D]
+    density: np.ndarray  # p* of each, [N]
+    coarse: np.ndarray  # [N], true for those on which two rules in z are compared
+
+    def integral(self, values: np.ndarray) -> Estimate:
+        """Returns the integral over the space of a function with the values [N] at the draws."""
+        ratio = values / self.density
+        return Estimate(float(np.mean(ratio)), float(np.std(ratio) / np.sqrt(len(ratio))))
+
+    def coarse_integral(self, values: np.ndarray) -> float:
+        """Returns the same of the values at the coarse draws alone."""
+        return float(np.mean(values / self.density[self.coarse]))
 
 
 def truth_density(curve: Curve) -> Density:
@@ -172,7 +204,7 @@ class Truth:
     """All that is known exactly about a curve with noise; nats and units of x."""
 
     density: Density  # p*
-    space: Space
+    space: Space | Draws
     log_density: np.ndarray  # log p*(x) at the nodes of the space
     mass: Estimate  # of p* on the space, 1 if it is covered
     entropy: Estimate  # h(p*) = -E log p*(x): no model has a lower nll
@@ -198,6 +230,20 @@ class Truth:
         return 0.5 * dim * (LOG_2PI + 1 + np.log(np.trace(self.covariance) / dim))
 
 
+def _num_cells(density: Density) -> float:
+    """Returns how many cells a grid of the space would have at most."""
+    smallest, largest = observation_lib.extremes(density.fine.observation)
+    extent = np.ptp(density.fine.mean, axis=0) + 2 * _RADIUS * largest.max()
+    return float(np.prod(extent / (_STEP * smallest.min())))
+
+
+def _draws(curve: Curve, density: Density) -> Draws:
+    z = special.ndtri((np.arange(_NUM_DRAWS) + 0.5) / _NUM_DRAWS)[:, None]
+    x = observation_lib.draw(np.random.default_rng(2), true_decoder(curve)(z))
+    coarse = np.arange(_NUM_DRAWS) % 8 == 0
+    return Draws(x, np.exp(mixture.log_density(x, density.fine)), coarse)
+
+
 def truth(curve: Curve) -> Truth:
     """Returns the exact facts of a curve with noise (kept, as many lanes share one)."""
     return _truth(jax.tree.map(float, curve))
@@ -206,7 +252,11 @@ def truth(curve: Curve) -> Truth:
 @functools.lru_cache(maxsize=8)
 def _truth(curve: Curve) -> Truth:
     found = truth_density(curve)
-    nodes = space(found)
+    nodes: Space | Draws
+    if curve.dim > 2 and _num_cells(found) > _MAX_SPATIAL_CELLS:
+        nodes = _draws(curve, found)
+    else:
+        nodes = space(found)
     log_density = mixture.log_density(nodes.x, found.fine)
     density = np.exp(log_density)
     entropy = nodes.integral(-density * log_density)
@@ -230,7 +280,7 @@ def _truth(curve: Curve) -> Truth:
     )
 
 
-def cross_entropy(truth: Truth, model: Density) -> Estimate:
+def cross_entropy(truth: Truth, model: Density) -> CrossEntropy:
     """Returns nll = -E_{p*} log p(x) of a model in nats; the error is the larger of x's and z's.
 
     KL(p* || p) is this less the entropy of the truth.
@@ -241,8 +291,11 @@ def cross_entropy(truth: Truth, model: Density) -> Estimate:
     # The coarse rule in z is compared where the coarse rule in x has its nodes: that is enough.
     some = nodes.coarse
     change = np.abs(log_density[some] - mixture.log_density(nodes.x[some], model.coarse))
-    error = float(np.sum(density[some] * change) * nodes.coarse_cell)
-    return Estimate(value.value, max(value.error, error))
+    of_z = nodes.coarse_integral(density[some] * change)
+    of_x = max(value.error, truth.entropy.error)
+    if isinstance(nodes, Draws):
+        of_x = nodes.integral(density * (truth.log_density - log_density)).error
+    return CrossEntropy(value.value, max(value.error, of_z), max(of_x, of_z))
 
 
 def kl_from_truth(truth: Truth, model: Density, max_nodes: int = 200_000) -> Estimate:

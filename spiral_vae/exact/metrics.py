@@ -164,6 +164,8 @@ _ALL = (
         "|rank correlation| of the place on the curve and the mean of q(z|x), for points without "
         "noise; pieces may come in any order",
         unit="",
+        label=r"$|$Spearman's $\rho|$ along the curve",
+        heading="order",
         needs=_TRUTH,
     ),
     Metric(

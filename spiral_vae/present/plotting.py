@@ -153,7 +153,7 @@ def progress(
     *,
     epoch: np.ndarray,
     kl_to_truth: np.ndarray,
-    spearman: np.ndarray,
+    order_of_curve: np.ndarray,
     kl_to_prior: np.ndarray,
     inference_gap: np.ndarray,
     inference_gap_new: np.ndarray,
@@ -163,8 +163,8 @@ def progress(
     Args:
       epoch: [rows], increasing; may start at 0.
       kl_to_truth: KL(p* || p) in nats, [lanes, rows]; on a log scale.
-      spearman: rank correlation of t and the mean of q(z|x), [lanes, rows]; drawn without its
-        sign, which means nothing as the prior is symmetric.
+      order_of_curve: rank correlation of the place on the curve and the mean of q(z|x), for points
+        without noise, [lanes, rows].
       kl_to_prior: KL(q(z|x) || p(z)) in nats, mean over points, [lanes, rows].
       inference_gap: log p(x) - ELBO, mean over the training points, nats, [lanes, rows].
       inference_gap_new: the same over the true density, [lanes, rows].
@@ -174,8 +174,8 @@ def progress(
     _along_training(truth, epoch, _log_scaled(truth, kl_to_truth))
     truth.set(title="Model against the truth", ylabel=METRICS["kl_to_truth"].axis)
 
-    _along_training(order, epoch, np.abs(spearman))
-    order.set(title="Order of the latent", ylabel=f"|{METRICS['spearman'].axis}|")
+    _along_training(order, epoch, order_of_curve)
+    order.set(title="Order of the latent", ylabel=METRICS["order_of_curve"].axis)
     order.set_ylim(-0.03, 1.03)
     _along_training(prior, epoch, kl_to_prior)
     prior.set(title="KL to the prior", ylabel=METRICS["kl_to_prior"].axis)

@@ -12,7 +12,7 @@ from spiral_vae.exact.metrics import METRICS
 WIDTH = 80  # columns of a terminal
 MAX_LINES = 16  # a line each up to so many lanes, else one for each point of the sweep
 # The most telling first.
-_COLUMNS = ("kl_to_truth", "spearman", "nll", "kl_to_prior", "inference_gap_new")
+_COLUMNS = ("kl_to_truth", "order_of_curve", "nll", "kl_to_prior", "inference_gap_new")
 
 
 def table(rows: Sequence[dict[str, Any]], axes: Sequence[str]) -> str:
@@ -34,7 +34,7 @@ def table(rows: Sequence[dict[str, Any]], axes: Sequence[str]) -> str:
         *_short_names(keys),
         "lanes",
         "kl to truth: median (10-90 %)",
-        "|spearman|",
+        "order",
         "verdicts",
     ]
     lines = [[*map(_plain, point), *_point_cells(own)] for point, own in points.items()]
@@ -42,8 +42,9 @@ def table(rows: Sequence[dict[str, Any]], axes: Sequence[str]) -> str:
 
 
 _LEGEND = (
-    "Nats per point. kl to truth = KL(p*||p), exact; nll = -E log p under the true\n"
-    "density; kl = KL(q||p(z)) over the data; new gap = log p - ELBO at new points."
+    "Nats per point. kl to truth = KL(p*||p), exact; order = 1 where the latent runs\n"
+    "along the curve; nll = -E log p under the true density; kl = KL(q||p(z)) over\n"
+    "the data; new gap = log p - ELBO at new points."
 )
 
 
@@ -96,7 +97,7 @@ def _point_cells(rows: Sequence[dict[str, Any]]) -> list[str]:
     if sound:
         low, median, high = np.quantile([row["kl_to_truth"] for row in sound], [0.1, 0.5, 0.9])
         spread = f"{_number(median)} ({_number(low)}-{_number(high)})"
-        order = f"{np.median([abs(row['spearman']) for row in sound]):.4f}"
+        order = f"{np.median([row['order_of_curve'] for row in sound]):.4f}"
     else:
         spread = order = "-"
     return [

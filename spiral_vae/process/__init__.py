@@ -1,7 +1,36 @@
 """What makes the data: processes, known curves among them, a file each."""
 
 from spiral_vae.process.base import Data, Process
-from spiral_vae.process.curve import Curve, PlaneCurve
+from spiral_vae.process.curve import Curve, Interval, Pieces, PlaneCurve, PlanePieces
+from spiral_vae.process.curves import (
+    Circle,
+    EightGaussians,
+    FigureEight,
+    Helix,
+    Lissajous,
+    Rings,
+    SCurve,
+    SwissRoll,
+    TwoMoons,
+)
 from spiral_vae.process.spiral import Spiral
 
-__all__ = ["Curve", "Data", "PlaneCurve", "Process", "Spiral"]
+__all__ = [
+    "Circle",
+    "Curve",
+    "Data",
+    "EightGaussians",
+    "FigureEight",
+    "Helix",
+    "Interval",
+    "Lissajous",
+    "Pieces",
+    "PlaneCurve",
+    "PlanePieces",
+    "Process",
+    "Rings",
+    "SCurve",
+    "Spiral",
+    "SwissRoll",
+    "TwoMoons",
+]

@@ -382,7 +382,8 @@ def _draw(
     group, one = groups[0], trained[0]
     arrays: figures.Arrays = {"training": {"epoch": one.epoch, **one.metrics}}
     if "kl_to_truth" in one.probes:
-        arrays["progress"] = {"epoch": one.probe_epoch, **one.probes}
+        shown = {name: values for name, values in one.probes.items() if name != "spearman"}
+        arrays["progress"] = {"epoch": one.probe_epoch, **shown}
     sound = [i for i, number in enumerate(group.index) if rows[number]["status"] == "ok"]
     if sound:
         model = model_of(group, one, sound[0])

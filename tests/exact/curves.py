@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from spiral_vae.fields import pytree
-from spiral_vae.process import Curve
+from spiral_vae.process import Curve, Interval
 
 
 @pytree
@@ -41,7 +41,7 @@ class Segments(Curve):
 
 @pytree
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Helix(Curve):
+class Helix(Interval):
     """A turn and a half around the third axis."""
 
     dim: ClassVar[int] = 3

@@ -179,7 +179,7 @@ def test_lanes_that_are_constant_or_failed_draw_without_a_warning(tmp_path, valu
         plotting.progress(
             epoch=epoch,
             kl_to_truth=metric,
-            spearman=metric,
+            order_of_curve=metric,
             kl_to_prior=metric,
             inference_gap=metric,
             inference_gap_new=metric,

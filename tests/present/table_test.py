@@ -17,7 +17,7 @@ def _row(lane, seed=0, verdict="recovered", sweep=None, **metrics):
         "nll": 2.2588,
         "inference_gap_new": 0.0456,
         "kl_to_prior": 2.345,
-        "spearman": 0.9991,
+        "order_of_curve": 0.9991,
         **metrics,
     }
     return {
@@ -52,7 +52,7 @@ def test_a_single_run_shows_its_numbers():
         "nll": "2.2588",
         "new_gap": "0.0456",
         "kl": "2.345",
-        "spearman": "+0.9991",
+        "order": "0.9991",
         "verdict": "recovered",
     }
     assert "KL(p*||p)" in "\n".join(lines[2:])
@@ -159,7 +159,7 @@ def _many(num_seeds, verdicts, failed=0):
                         verdict,
                         sweep,
                         kl_to_truth=sigma + 0.01 * seed,
-                        spearman=sign * 0.95,
+                        order_of_curve=0.95,
                     )
                 )
     return rows
@@ -212,7 +212,7 @@ def test_many_lanes_fit_80_columns(num_verdicts, failed):
 def test_seeds_alone_are_summarised_above_16_lanes(num, summarised):
     lines = table([_row(i, seed=i) for i in range(num)], []).splitlines()
     assert ("lanes" in lines[0]) == summarised
-    assert len(lines) == (2 if summarised else num + 1) + 2
+    assert len(lines) == (2 if summarised else num + 1) + 3
     assert max(map(len, lines)) <= 80
     if summarised:
         assert lines[1].split()[0] == str(num)

@@ -1,4 +1,4 @@
-"""What every curve is given, on curves of other kinds than the package's own."""
+"""What every curve is given, on the package's own and on curves of other kinds."""
 
 import dataclasses
 from typing import ClassVar
@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 from scipy import integrate, stats
 
+from spiral_vae import fields
 from spiral_vae.fields import pytree
-from spiral_vae.process import Curve, PlaneCurve, Spiral
+from spiral_vae.process import Interval, PlaneCurve
 
 
 @pytree
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Cubic(Curve):
+class Cubic(Interval):
     """(t, t^2, t^3)."""
 
     dim: ClassVar[int] = 3
@@ -52,7 +53,11 @@ KEY = jax.random.key(5)
 NUM = 20_000
 CUBIC = Cubic(noise_sigma=0.1, noise_slope=0.4, u_start=0.2, u_stop=0.9)
 DASHES = Dashes(noise_sigma=0.05)
-CURVES = {"cubic": CUBIC, "dashes": DASHES, "spiral": Spiral()}
+CURVES = {"cubic": CUBIC, "dashes": DASHES} | {
+    name: cls(size=1.7, noise_slope=0.1) if "size" in cls.__dataclass_fields__ else cls()
+    for name, cls in fields.kinds("data").items()
+    if not fields.is_own(cls)
+}
 curves = pytest.mark.parametrize("curve", CURVES.values(), ids=CURVES.keys())
 
 
