@@ -30,11 +30,18 @@ def get_config() -> ml_collections.ConfigDict:
     config.data = data = ml_collections.ConfigDict()
     # 'spiral': r = rdot t, angle = omega t | curves of a standard size: 'circle' | 'rings' |
     # 'two_moons' | 'figure_eight' | 's_curve' | 'swiss_roll' | 'lissajous' | 'eight_gaussians' |
-    # 'helix', of three dimensions
+    # 'helix', of three dimensions | 'table': points of a file
     data.kind = "spiral"
-    data.num_points = 200  # >= 2
+    # >= 2; of a table all rows but those that are held out, unless it says another number
+    data.num_points = 200
     data.omega = 2.8 * math.pi  # angle per unit t, rad; any
     data.rdot = 2.5  # radius per unit t; not 0
+    data.path = ""  # of a table: .csv, .tsv, .npy or .npz
+    data.sha256 = ""  # of its content; set when a run begins
+    data.columns = ""  # names of those that are the data, with commas; empty: all
+    data.t_column = ""  # name of one that is the place along a curve, if that is known
+    data.standardise = True  # columns less their mean, over their standard deviation
+    data.held_out = 0.2  # share of the rows that are not trained on, 0 .. 0.9
     data.size = 1.0  # factor on a standard size, > 0
     data.num_rings = 2  # of 'rings', 2 .. 16
     data.frequency_x = 3  # of 'lissajous', 1 .. 16

@@ -75,6 +75,7 @@ def one_of(*options: str) -> Rule:
     return Rule(str, allowed, lambda value: value in options, options=options)
 
 
+TEXT = Rule(str, "a text")
 BOOLEAN = Rule(bool, "True or False")
 STRINGS = Rule(tuple, "a tuple of strings", lambda values: all(isinstance(v, str) for v in values))
 FINITE = finite("a finite number")

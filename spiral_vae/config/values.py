@@ -33,6 +33,28 @@ def with_values(config: ConfigDict, values: Mapping[str, Any]) -> ConfigDict:
     return config
 
 
+def settled(config: ConfigDict) -> ConfigDict:
+    """Returns a copy of a config with the fields that follow from others, or from a file.
+
+    A kind says them by a class method of this name, which takes all values and returns some.
+
+    Raises:
+      ConfigError: of such a file.
+    """
+    values = flatten(config)
+    found = fields_lib.used(values, *ROOTS)
+    if not all(own.rule.accepts(values.get(path)) for path, own in found.fields.items()):
+        return config  # told by the rules
+    own: Fields = {}
+    try:
+        for cls in found.classes:
+            if (function := getattr(cls, "settled", None)) is not None:
+                own |= function(values)
+    except fields_lib.FieldError as error:
+        raise ConfigError(str(error)) from None
+    return with_values(config, own)
+
+
 def complete(config: ConfigDict) -> None:
     """Gives a config the fields that it lacks, at their defaults: those of a user's kinds, say.
 

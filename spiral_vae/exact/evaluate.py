@@ -9,30 +9,24 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from scipy import special
-from scipy.spatial import cKDTree
 
 from spiral_vae import numerics
 from spiral_vae.exact import ground_truth, inference
 from spiral_vae.exact.best import best_gaussian, best_member
-from spiral_vae.exact.ground_truth import Truth
 from spiral_vae.exact.inference import Encode, Posteriors
 from spiral_vae.exact.metrics import axes_of, in_order
 from spiral_vae.exact.mixture import Mixture
-from spiral_vae.exact.order import order
+from spiral_vae.exact.recovery import recovery
 from spiral_vae.maths import observation as observation_lib
 from spiral_vae.maths.observation import Observe
 from spiral_vae.model.posterior import Gaussian, Posterior
 from spiral_vae.process import Curve
 
-RECOVERED_KL = 0.06  # nats; a recovered model is nearer to the truth than this
-FOUND_ORDER = 0.98  # and passes along the whole curve once
 COLLAPSED_KL = 0.01  # nats; q(z|x) is the prior
 OVERFITTED_GAP = 0.5  # nats by which the training points are likelier than new ones
 OVERCONFIDENT_EXCESS = 0.5  # nats of I_q(x; z) above I*(x; t)
 MAX_POINTS = 2_000  # of the training set that pairwise and per-point metrics look at
-_FAR = 20.0  # nats of log p(z), z about 6
 NUM_DRAWS = 2_000  # of the simulation-based calibration
-_NUM_PLACES = 1_000  # on the curve, whose order is looked at
 NUM_NEW = 1_000  # points of the truth on which the encoder is judged
 
 
@@ -43,14 +37,15 @@ class Calibration:
     rank: np.ndarray  # Q(z|x) of draws (z, x) of the model, [NUM_DRAWS]; uniform if q is right
     nominal: np.ndarray  # [C]
     coverage: np.ndarray  # share of draws in q's central intervals, [C]
-    noise_coverage: np.ndarray  # share of new points in the decoder's noise ellipses, [C]
+    # share of new points in the decoder's noise ellipses, [C]; None without a truth
+    noise_coverage: np.ndarray | None
 
 
 @dataclasses.dataclass(frozen=True)
 class Gaps:
     """The inference gap of single points taken apart, nats."""
 
-    t: np.ndarray  # [P], rising
+    t: np.ndarray  # place along the curve, [P], rising; the mean of q where it is unknown
     x: np.ndarray  # [P, D]
     approximation: np.ndarray  # log p - ELBO(best Gaussian), [P]
     amortisation: np.ndarray  # ELBO(best Gaussian) - ELBO(encoder), [P]
@@ -62,9 +57,9 @@ class Gaps:
 
 @dataclasses.dataclass(frozen=True)
 class Points:
-    """What is known of points, in the order of t; nats."""
+    """What is known of points, in their order along the curve; nats."""
 
-    t: np.ndarray  # [N]
+    t: np.ndarray  # place, [N]; the mean of q where it is unknown
     x: np.ndarray  # [N, D]
     q: Posteriors
     log_evidence: np.ndarray  # [N]
@@ -82,99 +77,98 @@ class Report:
 
     metrics: dict[str, float]  # by the names in `metrics.METRICS`
     gaps: Gaps | None  # None unless there is one latent dimension
-    new_gaps: Gaps | None  # of points of the truth that the encoder has not seen
+    new_gaps: Gaps | None  # of points that the encoder has not seen, where there are any
     calibration: Calibration | None
     density: ground_truth.Density  # the model's
     points: Points  # of the training
-    new: Points  # of the truth
+    new: Points | None  # of the truth, or held out
 
 
 def evaluate(
     encode: Encode,
     observe: Observe,
     *,
-    curve: Curve,
-    t: np.ndarray,
     x: np.ndarray,
+    curve: Curve | None = None,
+    t: np.ndarray | None = None,
+    held_out: np.ndarray | None = None,
     posterior: Posterior | None = None,
     gap_points: int = 24,
 ) -> Report:
     """Returns everything that can be said exactly about a VAE with a standard normal prior.
 
+    What needs a truth, its t or new points is left out where they are not given.
+
     Args:
       encode: x [N, D] -> heads of q(z|x), such as {'mean': [N, L], 'logvar': [N, L]}.
       observe: z [N, L] -> p(x|z); `observation.around` makes it from a mean and a sigma.
-      curve: the truth.
-      t: the true latent of the training points, [n].
       x: the training points, [n, D].
+      curve: the truth; new points are drawn of it.
+      t: the true latent of the training points, [n].
+      held_out: points of the same source that were not trained on, [m, D]; without a curve they
+        are the new points.
       posterior: the family of q(z|x), by default the Gaussian.
-      gap_points: over how many training points, evenly along t, the gap is taken apart.
+      gap_points: over how many training points, evenly along the curve, the gap is taken apart.
 
     Raises:
-      ValueError: more than two latent dimensions.
+      ValueError: more than two latent dimensions, or a curve without t.
     """
-    order = np.argsort(t, kind="stable")
-    thin = order[np.linspace(0, len(t) - 1, min(len(t), MAX_POINTS)).round().astype(int)]
-    t, x = np.asarray(t, np.float64)[thin], np.asarray(x, np.float64)[thin]
+    if curve is not None and t is None:
+        raise ValueError("where the curve is known, t is too: the place of each point on it")
     family = posterior or Gaussian()
-    latent_dim = Posteriors(family, encode(x[:1])).latent_dim
-    truth = ground_truth.truth(curve)
+    points_x = np.asarray(x, np.float64)
+    latent_dim = Posteriors(family, encode(points_x[:1])).latent_dim
+    along = t if t is not None else Posteriors(family, encode(points_x)).mean[:, 0]
+    order = np.argsort(along, kind="stable")
+    thin = order[np.linspace(0, len(x) - 1, min(len(x), MAX_POINTS)).round().astype(int)]
+    along, x = np.asarray(along, np.float64)[thin], points_x[thin]
     centre = observe(np.zeros((1, latent_dim))).mean
     reach = float(np.max(np.linalg.norm(x - centre, axis=1)))
     density = ground_truth.model_density(observe, latent_dim, reach)
-
-    nll = ground_truth.cross_entropy(truth, density)
 
     def known(t: np.ndarray, x: np.ndarray) -> Points:
         q = Posteriors(family, encode(x))
         return Points(t, x, q, density.log_density(x)[0], inference.elbo(x, q, observe))
 
-    points, new = known(t, x), known(*new_points(curve))
-    q, log_evidence, bound = points.q, points.log_evidence, points.bound
-    metrics = {
-        **_sigma_metrics(density.fine, truth),
-        "elbo": np.mean(bound.elbo),
-        "reconstruction": np.mean(bound.reconstruction),
-        "kl_to_prior": np.mean(bound.kl),
-        "nll": nll.value,
-        "nll_error": nll.error,
-        "kl_to_truth": nll.value - truth.entropy.value,
-        "kl_to_truth_error": nll.kl_error,
-        "kl_from_truth": ground_truth.kl_from_truth(truth, density).value,
-        "recovered_fraction": 1
-        - (nll.value - truth.entropy.value) / (truth.isotropic_nll - truth.entropy.value),
-        "train_log_evidence": np.mean(log_evidence),
-        "overfit_gap": np.mean(log_evidence) + nll.value,
-        "inference_gap": np.mean(points.gap),
-        "inference_gap_new": np.mean(new.gap),
-        "encoder_overfit": np.mean(new.gap) - np.mean(points.gap),
-        "residual_ratio": np.mean(bound.residual) / x.shape[1],
-        **_latent_metrics(t, q, curve),
-        "reconstruction_to_truth": _distance_to_truth(observe(q.mean).mean, truth),
-        **_curve_metrics(observe, q.latent_dim, truth),
-        **_order_metrics(encode, observe, family, curve, truth),
-    }
+    points, new = known(along, x), None
+    q = points.q
+    metrics = _bound_metrics(points) | _noise_metrics(density.fine)
+    if t is not None:
+        metrics["spearman"] = max((spearman(column, along) for column in q.mean.T), key=abs)
+    if curve is not None:
+        new = known(*new_points(curve))
+        metrics |= recovery(encode, observe, density, q, curve)
+        metrics["overfit_gap"] = metrics["train_log_evidence"] + metrics["nll"]
+    elif held_out is not None:
+        some = np.asarray(held_out[:MAX_POINTS], np.float64)  # they are in random order
+        place = Posteriors(family, encode(some)).mean[:, 0]
+        rising = np.argsort(place)
+        new = known(place[rising], some[rising])
+        metrics |= _held_out_metrics(points, -density.log_density(np.asarray(held_out))[0])
+    if new is not None:
+        metrics["inference_gap_new"] = np.mean(new.gap)
+        metrics["encoder_overfit"] = np.mean(new.gap) - np.mean(points.gap)
     gaps = new_gaps = calibration = None
     if latent_dim == 1:
-        gaps, new_gaps = (take_apart(own, observe, density, gap_points) for own in (points, new))
-        calibration = _calibration(encode, observe, curve, q.family, metrics["spearman"])
+        gaps = take_apart(points, observe, density, gap_points)
+        metrics |= _gap_metrics(gaps, "")
+        if new is not None:
+            new_gaps = take_apart(new, observe, density, gap_points)
+            metrics |= _gap_metrics(new_gaps, "_new")
+        calibration = _calibration(encode, observe, family, curve, metrics.get("spearman", 1.0))
         information, aggregate_kl = inference.aggregate(q)
         metrics |= {
-            "approximation_gap": np.mean(gaps.approximation),
-            "amortisation_gap": np.mean(gaps.amortisation),
-            "family_gap": np.mean(gaps.family),
-            "approximation_gap_new": np.mean(new_gaps.approximation),
-            "amortisation_gap_new": np.mean(new_gaps.amortisation),
-            "family_gap_new": np.mean(new_gaps.family),
             "information": information,
             "aggregate_kl": aggregate_kl,
             "sbc_ks": _distance_to_uniform(calibration.rank),
-            "coverage_50": np.mean(np.abs(calibration.rank - 0.5) < 0.25),
-            "coverage_90": np.mean(np.abs(calibration.rank - 0.5) < 0.45),
-            "overconfident": information > truth.information.value + OVERCONFIDENT_EXCESS,
+            "coverage_50": float(np.mean(np.abs(calibration.rank - 0.5) < 0.25)),
+            "coverage_90": float(np.mean(np.abs(calibration.rank - 0.5) < 0.45)),
         }
-    metrics["recovered"] = metrics["kl_to_truth"] < RECOVERED_KL and metrics["found"]
-    metrics["collapsed"] = metrics["kl_to_prior"] < COLLAPSED_KL
+        if curve is not None:
+            excess = information - ground_truth.truth(curve).information.value
+            metrics["overconfident"] = excess > OVERCONFIDENT_EXCESS
+            mean = np.copysign(1.0, metrics["spearman"]) * q.mean[:, 0]
+            metrics["map_error"] = _map_error(mean, along, curve)
     return Report(in_order(metrics), gaps, new_gaps, calibration, density, points, new)
 
 
@@ -210,11 +204,14 @@ def verdict(metrics: dict[str, float]) -> str:
     """Returns in a word or two what happened to a run.
 
     'inaccurate' is a model that has the points in their order, but a density too far from p*.
+    Without a truth a model that has neither collapsed nor overfitted is 'fitted'.
     """
     if metrics["collapsed"]:
         return "collapsed"
-    if metrics["overfit_gap"] > OVERFITTED_GAP:
+    if metrics.get("overfit_gap", 0.0) > OVERFITTED_GAP:
         return "overfitted"
+    if "found" not in metrics:
+        return "fitted"
     if not metrics["found"]:
         return "partly folded"
     return "recovered" if metrics["recovered"] else "inaccurate"
@@ -233,115 +230,75 @@ def _ranks(values: np.ndarray) -> np.ndarray:
     return (np.cumsum(count) - 0.5 * (count - 1))[place]
 
 
-def _latent_metrics(t: np.ndarray, q: Posteriors, curve: Curve) -> dict[str, float]:
-    """Returns how the means of q relate to the true latent."""
-    mean, scale = q.mean, q.scale
-    correlation = max((spearman(column, t) for column in mean.T), key=abs)
-    metrics = {
-        "spearman": correlation,
-        "active_units": int(np.sum(np.var(mean, axis=0) > 0.01)),
-        "max_scale_deviation": np.max(np.abs(scale - 1)),
+def _bound_metrics(points: Points) -> dict[str, float]:
+    """Returns what is known of the bound and of q at the training points."""
+    q, bound = points.q, points.bound
+    covariance = np.atleast_2d(np.cov(points.x.T, ddof=0))
+    kl = np.mean(bound.kl)
+    return {
+        "collapse_sigma": np.sqrt(np.linalg.eigvalsh(covariance)[-1]),
+        "elbo": np.mean(bound.elbo),
+        "reconstruction": np.mean(bound.reconstruction),
+        "kl_to_prior": kl,
+        "train_log_evidence": np.mean(points.log_evidence),
+        "inference_gap": np.mean(points.gap),
+        "residual_ratio": np.mean(bound.residual) / points.x.shape[1],
+        "active_units": int(np.sum(np.var(q.mean, axis=0) > 0.01)),
+        "max_scale_deviation": np.max(np.abs(q.scale - 1)),
+        "collapsed": kl < COLLAPSED_KL,
     }
-    if q.latent_dim == 1:
-        with numerics.double():
-            true_rank = np.asarray(jax.tree.map(float, curve).cdf(t))
-        rank = special.ndtr(np.copysign(1.0, correlation) * mean[:, 0])
-        metrics["map_error"] = np.sqrt(np.mean((rank - true_rank) ** 2))
-    return metrics
 
 
-def _distance_to_truth(points: np.ndarray, truth: Truth) -> float:
-    """Returns the RMS distance of points [N, D] to the true curve, in noise_sigma."""
-    distance, _ = cKDTree(truth.density.fine.mean).query(points)
-    return np.sqrt(np.mean(distance**2)) / truth.noise_sigma
+def _held_out_metrics(points: Points, nll: np.ndarray) -> dict[str, float]:
+    """Returns what held-out points say of a model, by their -log p [m]."""
+    train = points.log_evidence
+    return {
+        "nll_held_out": np.mean(nll),
+        "nll_held_out_error": _standard_error(nll),
+        "overfit_gap": np.mean(train) + np.mean(nll),
+        "overfit_gap_error": np.hypot(_standard_error(train), _standard_error(nll)),
+    }
 
 
-def sigmas_along_truth(nodes: Mixture, truth: Truth) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the noise of a model and of the truth at the truth's nodes in t, [T, D] each.
-
-    Standard deviations of each dimension; each true place is compared with the model's nearest one.
-    """
-    inside = nodes.log_prior > -_FAR  # of all |z| up to 400 those that p(z) sees
-    _, place = cKDTree(nodes.mean[inside]).query(truth.density.fine.mean)
-    model = jax.tree.map(lambda leaf: leaf[inside][place], nodes.observation)
-    covariances = map(observation_lib.covariance, (model, truth.density.fine.observation))
-    found, expected = (np.sqrt(np.diagonal(c, axis1=1, axis2=2)) for c in covariances)
-    return found, expected
+def _map_error(mean: np.ndarray, t: np.ndarray, curve: Curve) -> float:
+    """Returns the RMS distance of Phi(mean) [N], whose sign is the curve's, from F(t)."""
+    with numerics.double():
+        true_rank = np.asarray(jax.tree.map(float, curve).cdf(t))
+    return np.sqrt(np.mean((special.ndtr(mean) - true_rank) ** 2))
 
 
-def _sigma_metrics(nodes: Mixture, truth: Truth) -> dict[str, float]:
-    """Returns the decoder's noise, its root mean square over p(z), and its errors."""
+def _standard_error(values: np.ndarray) -> float:
+    """Returns the standard error of the mean of values [N]."""
+    return float(np.std(values) / np.sqrt(len(values)))
+
+
+def _gap_metrics(gaps: Gaps, of: str) -> dict[str, float]:
+    """Returns the means of the parts of the gap, of training points or `_new` ones."""
+    return {
+        f"approximation_gap{of}": np.mean(gaps.approximation),
+        f"amortisation_gap{of}": np.mean(gaps.amortisation),
+        f"family_gap{of}": np.mean(gaps.family),
+    }
+
+
+def _noise_metrics(nodes: Mixture) -> dict[str, float]:
+    """Returns the decoder's noise, its root mean square over p(z)."""
     weight = np.exp(nodes.log_weight + nodes.log_prior)
     sigmas = observation_lib.mean_sigmas(nodes.observation, weight)
-    total = np.tensordot(weight, observation_lib.covariance(nodes.observation), axes=1)
-    sigma = np.sqrt(np.mean(sigmas**2))
-    log_ratio = np.abs(np.log(np.divide(*sigmas_along_truth(nodes, truth))))
-    along = np.exp(truth.density.fine.log_weight + truth.density.fine.log_prior)
-    metrics = {
-        "sigma": sigma,
-        "sigma_ratio": sigma / truth.noise_sigma,
-        "sigma_log_ratio_rms": np.sqrt(along @ np.mean(log_ratio**2, axis=1) / along.sum()),
-        "sigma_log_ratio_max": np.max(log_ratio),
-    }
-    for i, axis in enumerate(axes_of(len(sigmas))):
-        metrics[f"sigma_{axis}"] = sigmas[i]
-        metrics[f"sigma_{axis}_ratio"] = sigmas[i] / truth.noise_sigmas[i]
+    metrics = {"sigma": np.sqrt(np.mean(sigmas**2))}
+    metrics |= {f"sigma_{axis}": sigmas[i] for i, axis in enumerate(axes_of(len(sigmas)))}
     if len(sigmas) == 2:
+        total = np.tensordot(weight, observation_lib.covariance(nodes.observation), axes=1)
         metrics["noise_correlation"] = total[0, 1] / np.sqrt(total[0, 0] * total[1, 1])
     return metrics
 
 
-def _curve_metrics(observe: Observe, latent_dim: int, truth: Truth) -> dict[str, float]:
-    """Returns how far the decoder's curve and the true one are apart, in noise_sigma.
-
-    Each is weighted by its own prior; a decoder's surface (two latents) is looked at as well.
-    """
-    rng = np.random.default_rng(0)
-    if latent_dim == 1:
-        z = special.ndtri((np.arange(4096) + 0.5) / 4096)[:, None]
-    else:
-        z = rng.standard_normal((16_384, latent_dim))
-    model = observe(z).mean
-    nodes = truth.density.fine
-    weight = np.exp(nodes.log_weight + nodes.log_prior)
-    to_model, _ = cKDTree(model).query(nodes.mean)
-    to_truth, _ = cKDTree(nodes.mean).query(model)
-    spread = np.max(np.sum((model - truth.mean) ** 2, axis=1)) / np.trace(truth.covariance)
-    return {
-        "truth_to_curve": np.sqrt(np.sum(weight * to_model**2) / weight.sum()) / truth.noise_sigma,
-        "curve_to_truth": np.sqrt(np.mean(to_truth**2)) / truth.noise_sigma,
-        "hausdorff_99": max(np.quantile(to_model, 0.99), np.quantile(to_truth, 0.99))
-        / truth.noise_sigma,
-        "order_parameter": spread,
-    }
-
-
-def _order_metrics(
-    encode: Encode, observe: Observe, family: Posterior, curve: Curve, truth: Truth
-) -> dict[str, float]:
-    """Returns whether encoder and decoder pass along the whole curve once.
-
-    With two latents there is no decoder's curve, and the better one of the encoder's counts.
-    """
-    z = special.ndtri((np.arange(_NUM_PLACES) + 0.5) / _NUM_PLACES)[:, None]
-    on_curve = Posteriors(family, encode(ground_truth.true_decoder(curve)(z).mean)).mean
-    nearest = cKDTree(truth.density.fine.mean)
-    with numerics.double():
-        exact = jax.tree.map(float, curve)
-        t, pieces = exact.quantile(special.ndtr(z[:, 0])), exact.pieces()
-
-        def along(column: np.ndarray, t: np.ndarray) -> float:
-            return float(order(jnp.asarray(column), jnp.asarray(t), pieces, curve.closed))
-
-        metrics = {"order_of_curve": max(along(column, t) for column in on_curve.T)}
-        if on_curve.shape[1] == 1:
-            _, place = nearest.query(observe(z).mean)
-            metrics["order_of_decoder"] = along(z[:, 0], truth.density.fine.z[place, 0])
-    return metrics | {"found": min(metrics.values()) > FOUND_ORDER}
-
-
 def _calibration(
-    encode: Encode, observe: Observe, curve: Curve, family: Posterior, correlation: float
+    encode: Encode,
+    observe: Observe,
+    family: Posterior,
+    curve: Curve | None,
+    correlation: float,
 ) -> Calibration:
     """Returns simulation-based calibration (Talts et al. 2018, https://arxiv.org/abs/1804.06788).
 
@@ -351,21 +308,24 @@ def _calibration(
     rng = np.random.default_rng(0)
     z = rng.standard_normal((NUM_DRAWS, 1))
     rank = Posteriors(family, encode(observation_lib.draw(rng, observe(z)))).cdf(z)
-    z = np.sort(z, axis=0)
-    x = observation_lib.draw(rng, ground_truth.true_decoder(curve)(z))
-    found = observe(np.copysign(1.0, correlation) * z)
-    y = np.linalg.solve(found.scale, (x - found.mean)[..., None])[..., 0]
-    dim = y.shape[1]
-    if found.noise.gaussian:
-        inside = special.gammainc(0.5 * dim, 0.5 * np.sum(y**2, axis=1))  # chi-square
-    else:  # in a cube, as each dimension has a noise of its own
-        inside = np.max(np.abs(2 * found.noise.cdf(y) - 1), axis=1) ** dim
     nominal = np.linspace(0.05, 0.95, 19)
+    noise_coverage = None
+    if curve is not None:
+        z = np.sort(z, axis=0)
+        x = observation_lib.draw(rng, ground_truth.true_decoder(curve)(z))
+        found = observe(np.copysign(1.0, correlation) * z)
+        y = np.linalg.solve(found.scale, (x - found.mean)[..., None])[..., 0]
+        dim = y.shape[1]
+        if found.noise.gaussian:
+            inside = special.gammainc(0.5 * dim, 0.5 * np.sum(y**2, axis=1))  # chi-square
+        else:  # in a cube, as each dimension has a noise of its own
+            inside = np.max(np.abs(2 * found.noise.cdf(y) - 1), axis=1) ** dim
+        noise_coverage = np.mean(inside[:, None] < nominal, axis=0)
     return Calibration(
         rank=rank,
         nominal=nominal,
         coverage=np.mean(np.abs(rank - 0.5)[:, None] < nominal / 2, axis=0),
-        noise_coverage=np.mean(inside[:, None] < nominal, axis=0),
+        noise_coverage=noise_coverage,
     )
 
 

@@ -21,7 +21,9 @@ class Metric:
     heading: str = ""  # in tables of text; empty: the name
     form: str = "{:.4f}"  # of a number in such tables
     log: bool = False  # whether its natural scale is logarithmic
-    needs: tuple[str, ...] = ()  # of 'truth' (a known curve), 't', 'one latent', 'plane'
+    needs: tuple[
+        str, ...
+    ] = ()  # 'truth' (a known curve), 't', 'new points', 'held-out points', ...
 
     @property
     def axis(self) -> str:
@@ -32,6 +34,8 @@ class Metric:
 
 _TRUTH = ("truth",)
 _ONE = ("one latent",)
+_HELD_OUT = ("held-out points",)
+_NEW = ("new points",)  # of a truth, or held out
 
 _ALL = (
     Metric("elbo", "the bound at beta = 1, mean over the training points", label="ELBO"),
@@ -67,8 +71,24 @@ _ALL = (
         unit="",
         needs=_TRUTH,
     ),
+    Metric(
+        "nll_held_out",
+        "-log p, mean over the points that were held out",
+        label="nll, held out",
+        heading="nll held out",
+        needs=_HELD_OUT,
+    ),
+    Metric("nll_held_out_error", "its standard error", log=True, needs=_HELD_OUT),
     Metric("train_log_evidence", "mean log p of the training points"),
-    Metric("overfit_gap", "by how much it exceeds that of new points", needs=_TRUTH),
+    Metric(
+        "overfit_gap",
+        "by how much it exceeds that of new points",
+        heading="overfit",
+        needs=_NEW,
+    ),
+    Metric(
+        "overfit_gap_error", "its standard error, for held-out points", log=True, needs=_HELD_OUT
+    ),
     Metric(
         "inference_gap",
         "log p - ELBO, mean over the training points",
@@ -77,15 +97,15 @@ _ALL = (
     ),
     Metric(
         "inference_gap_new",
-        "the same over 1 000 new points of the truth, which the encoder has not seen",
+        "the same over points that the encoder has not seen: 1 000 of the truth, or held out",
         label=r"$\log p(x) - $ELBO, new points",
         heading="new gap",
-        needs=_TRUTH,
+        needs=_NEW,
     ),
     Metric(
         "encoder_overfit",
         "by how much the gap at new points exceeds that at the training points",
-        needs=_TRUTH,
+        needs=_NEW,
     ),
     Metric(
         "approximation_gap",
@@ -104,7 +124,7 @@ _ALL = (
         needs=_ONE,
     ),
     *(
-        Metric(f"{name}_new", "the same over 24 of the new points", needs=(*_TRUTH, *_ONE))
+        Metric(f"{name}_new", "the same over 24 of the new points", needs=(*_NEW, *_ONE))
         for name in ("approximation_gap", "amortisation_gap", "family_gap")
     ),
     Metric("information", "I_q(x; z)", label=r"$I_q(x; z)$", needs=_ONE),
@@ -113,6 +133,11 @@ _ALL = (
         "KL(q(z)||p(z)); with the information it adds up to kl_to_prior",
         label=r"$\mathrm{KL}(q(z)\,\|\,p(z))$",
         needs=_ONE,
+    ),
+    Metric(
+        "collapse_sigma",
+        "the data's largest standard deviation in any direction; a sigma above it collapses",
+        unit="of x",
     ),
     Metric("sigma", "the decoder's noise: root mean square over z and dimensions", unit="of x"),
     *(

@@ -28,9 +28,10 @@ class Model:
     encode: Encode  # x [N, D] -> heads of q(z|x), [N, size] each
     observe: Observe  # z [N, L] -> p(x|z)
     posterior: Posterior  # the family of q(z|x)
-    curve: Curve  # the truth
-    t: np.ndarray  # true latent of the training points, [n]
     x: np.ndarray  # training points, [n, D]
+    curve: Curve | None = None  # the truth, where it is known
+    t: np.ndarray | None = None  # true latent of the training points, [n], where it is known
+    held_out: np.ndarray | None = None  # points of the same data that were not trained on, [m, D]
 
     def decode(self, z: np.ndarray) -> np.ndarray:
         """Returns the mean of p(x|z), [N, D], for z [N, L]."""
@@ -45,15 +46,12 @@ def of_lane(lane: Lane, params: networks.Params, data: Data) -> Model:
     """Returns the model of one lane, none of whose leaves has an axis of lanes."""
     params = {"likelihood": {}, **params}  # a fixed sigma has no entry in params.npz
     encode, observe = functions_of(lane.vae, lane.likelihood, params)
-    curve = lane.data.truth
-    assert curve is not None  # every process so far has one
     return Model(
         encode=encode,
         observe=observe,
         posterior=lane.posterior,
-        curve=jax.tree.map(float, curve),
-        t=np.asarray(data.t),
-        x=np.asarray(data.x),
+        curve=jax.tree.map(float, lane.data.truth),
+        **{name: np.asarray(array) for name, array in data.arrays().items()},
     )
 
 
@@ -105,9 +103,10 @@ def judge(model: Model, gap_points: int = 24) -> evaluate.Report:
     return evaluate.evaluate(
         model.encode,
         model.observe,
+        x=model.x,
         curve=model.curve,
         t=model.t,
-        x=model.x,
+        held_out=model.held_out,
         posterior=model.posterior,
         gap_points=gap_points,
     )

@@ -6,6 +6,7 @@ about 2e-3 nats while the decoder's sigma is of the order of the noise; far belo
 """
 
 import functools
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -24,10 +25,13 @@ _T_NODES, _NOISE_NODES, _Z_NODES, _Q_NODES = 48, 4, 257, 16
 _NUM_PLACES = 256  # whose order is looked at
 _Z_STOP = 5.0
 _MAX_POINTS = 2_000
+_OfPoint = Callable[[jax.Array], jax.Array]
 
 
 def probe(params: networks.Params, data: Data, lane: Lane) -> dict[str, jax.Array]:
     """Returns named metrics of one run, scalars; with two latents `kl_to_prior` and `spearman`.
+
+    Without a known curve the likelihoods of the points take the place of what needs the truth.
 
     `kl_to_truth` and `inference_gap_new` are expectations over the true density, `order_of_curve`
     is of 256 places on the curve; the others are
@@ -42,15 +46,17 @@ def probe(params: networks.Params, data: Data, lane: Lane) -> dict[str, jax.Arra
     posterior, vae = lane.posterior, lane.vae
     heads = jax.vmap(vae.encode, in_axes=(None, 0))(params, data.x)
     mean, _ = jax.vmap(posterior.moments)(heads)
-    rank_t = rank(data.t)
-    ranked = jax.vmap(lambda column: correlation(rank(column), rank_t))(mean.T)
-    metrics = {
-        "kl_to_prior": jnp.mean(jax.vmap(posterior.kl)(heads)),
-        "spearman": ranked[jnp.argmax(jnp.abs(ranked))],
-    }
-    if lane.model.latent_dim > 1 or lane.data.truth is None:
+    metrics = {"kl_to_prior": jnp.mean(jax.vmap(posterior.kl)(heads))}
+    if data.t is not None:
+        rank_t = rank(data.t)
+        ranked = jax.vmap(lambda column: correlation(rank(column), rank_t))(mean.T)
+        metrics["spearman"] = ranked[jnp.argmax(jnp.abs(ranked))]
+    if lane.model.latent_dim > 1:
         return metrics
-    return metrics | _against_truth(params, data.x[:_MAX_POINTS], lane, lane.data.truth)
+    points = data.x[:_MAX_POINTS]
+    if lane.data.truth is not None:
+        return metrics | _against_truth(params, points, lane, lane.data.truth)
+    return metrics | _of_data(params, points, data.held_out, lane)
 
 
 def _against_truth(
@@ -63,6 +69,38 @@ def _against_truth(
     on_curve = jax.vmap(vae.encode, (None, 0))(params, jax.vmap(curve.observation)(even).mean)
     along, _ = jax.vmap(posterior.moments)(on_curve)
     x, weight = _x_nodes(truth, jnp.exp(log_prior_t))
+    log_model, gap = _judges(params, lane)
+
+    def log_truth(x: jax.Array) -> jax.Array:
+        return logsumexp(log_prior_t + _log_probs(truth, x))
+
+    log_ratio = jax.vmap(lambda x: log_truth(x) - log_model(x))(x)
+    return {
+        "order_of_curve": order(along[:, 0], even, curve.pieces(), curve.closed),
+        "kl_to_truth": jnp.sum(weight * log_ratio),
+        "inference_gap": jnp.mean(jax.vmap(gap)(points)),
+        "inference_gap_new": jnp.sum(weight * jax.vmap(gap)(x)),
+    }
+
+
+def _of_data(
+    params: networks.Params, points: jax.Array, held_out: jax.Array | None, lane: Lane
+) -> dict[str, jax.Array]:
+    log_model, gap = _judges(params, lane)
+    metrics = {
+        "train_log_evidence": jnp.mean(jax.vmap(log_model)(points)),
+        "inference_gap": jnp.mean(jax.vmap(gap)(points)),
+    }
+    if held_out is not None:
+        held_out = held_out[:_MAX_POINTS]
+        metrics["nll_held_out"] = -jnp.mean(jax.vmap(log_model)(held_out))
+        metrics["inference_gap_new"] = jnp.mean(jax.vmap(gap)(held_out))
+    return metrics
+
+
+def _judges(params: networks.Params, lane: Lane) -> tuple[_OfPoint, _OfPoint]:
+    """Returns log p(x) and the inference gap as functions of one x [D]."""
+    posterior, vae = lane.posterior, lane.vae
     z = jnp.linspace(-_Z_STOP, _Z_STOP, _Z_NODES)
     log_weight_z = log_prior(z[None]) + jnp.log(z[1] - z[0])
 
@@ -73,26 +111,17 @@ def _against_truth(
     eps, eps_weight = _hermite(_Q_NODES)
     log_eps_weight = np.log(eps_weight)
 
-    def log_truth(x: jax.Array) -> jax.Array:
-        return logsumexp(log_prior_t + _log_probs(truth, x))
-
     def log_model(x: jax.Array) -> jax.Array:
         return logsumexp(log_weight_z + _log_probs(model, x))
 
-    def elbo(x: jax.Array) -> jax.Array:
+    def gap(x: jax.Array) -> jax.Array:
         heads = vae.encode(params, x)
         nodes = posterior.pushed(heads, eps[None], log_eps_weight)
         under_q = jax.vmap(observe)(nodes.z.T)
-        return jnp.exp(nodes.log_weight) @ _log_probs(under_q, x) - posterior.kl(heads)
+        reconstruction = jnp.exp(nodes.log_weight) @ _log_probs(under_q, x)
+        return log_model(x) - (reconstruction - posterior.kl(heads))
 
-    log_ratio = jax.vmap(lambda x: log_truth(x) - log_model(x))(x)
-    gap = jax.vmap(lambda x: log_model(x) - elbo(x))
-    return {
-        "order_of_curve": order(along[:, 0], even, curve.pieces(), curve.closed),
-        "kl_to_truth": jnp.sum(weight * log_ratio),
-        "inference_gap": jnp.mean(gap(points)),
-        "inference_gap_new": jnp.sum(weight * gap(x)),
-    }
+    return log_model, gap
 
 
 def _log_probs(observation: Observation, x: jax.Array) -> jax.Array:

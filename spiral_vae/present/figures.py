@@ -27,21 +27,21 @@ def of_lane(model: Model, report: evaluate.Report) -> Arrays:
       model: one trained lane.
       report: on it; its gaps are drawn, so they should have many points.
     """
-    truth = ground_truth.truth(model.curve)
-    curve = _in_plane(truth.density.fine.mean)
-    found: Arrays = {"basic_run": _basic_run(model, curve)}
+    truth = None if model.curve is None else ground_truth.truth(model.curve)
+    curve = _curve(model, truth)
+    found: Arrays = {"basic_run": _basic_run(model) | curve}
     if model.x.shape[1] == 2:
         found["density"] = _density(model, truth)
-    if report.gaps is not None and report.new_gaps is not None:
-        gaps = report.gaps
-        found["gaps"] = {}
-        for name, own in {"": gaps, "new_": report.new_gaps}.items():
-            found["gaps"] |= {
-                f"{name}t": own.t,
-                f"{name}approximation": own.family,
-                f"{name}amortisation": own.approximation + own.amortisation - own.family,
-            }
-        found["posterior"] = _posterior(report, gaps, model.x, curve)
+    if report.gaps is not None:
+        found["gaps"] = {"known": model.t is not None}
+        for name, own in {"": report.gaps, "new_": report.new_gaps}.items():
+            if own is not None:
+                found["gaps"] |= {
+                    f"{name}t": own.t,
+                    f"{name}approximation": own.family,
+                    f"{name}amortisation": own.approximation + own.amortisation - own.family,
+                }
+        found["posterior"] = _posterior(report, report.gaps, model.x) | curve
     if report.calibration is not None:
         found["calibration"] = {
             "rank": report.calibration.rank,
@@ -59,18 +59,30 @@ def draw(folder: Path, arrays: Mapping[str, Mapping[str, Any]]) -> None:
         plotting.save(getattr(plotting, name)(**arguments), folder, name)
 
 
-def _basic_run(model: Model, curve: np.ndarray) -> dict[str, Any]:
+def _curve(model: Model, truth: Truth | None) -> dict[str, Any]:
+    """Returns the true curve in the plane, or else the decoder's; of a surface nothing."""
+    if truth is not None:
+        return {"curve": _in_plane(truth.density.fine.mean), "curve_name": "noise-free curve"}
+    z = np.linspace(-3, 3, 601)[:, None]
+    if model.posteriors(model.x[:1]).latent_dim > 1:
+        return {"curve": np.zeros((0, 2)), "curve_name": "none"}
+    return {"curve": _in_plane(model.decode(z)), "curve_name": "mean of $p(x|z)$, $|z| < 3$"}
+
+
+def _basic_run(model: Model) -> dict[str, Any]:
     mean = model.posteriors(model.x).mean
     rng = np.random.default_rng(0)
     z = rng.standard_normal((NUM_SAMPLES, mean.shape[1]))
-    ordered = np.argmax(np.abs([evaluate.spearman(column, model.t) for column in mean.T]))
+    ordered = 0
+    if model.t is not None:
+        ranks = [abs(evaluate.spearman(column, model.t)) for column in mean.T]
+        ordered = int(np.argmax(ranks))
     return {
         "t": model.t,
         "x": _in_plane(model.x),
         "mean": mean[:, ordered],
         "reconstruction": _in_plane(model.decode(mean)),
         "samples": _in_plane(observation_lib.draw(rng, model.observe(z))),
-        "curve": curve,
     }
 
 
@@ -79,10 +91,11 @@ def _in_plane(points: np.ndarray) -> np.ndarray:
     return np.pad(points, ((0, 0), (0, max(0, 2 - points.shape[1]))))[:, :2]
 
 
-def _density(model: Model, truth: Truth) -> dict[str, Any]:
+def _density(model: Model, truth: Truth | None) -> dict[str, Any]:
     x = model.x
     middle = 0.5 * (x.min(axis=0) + x.max(axis=0))
-    half = 0.5 * np.ptp(x, axis=0).max() + 3 * truth.noise_sigma
+    sigma = 0.05 * np.ptp(x) if truth is None else truth.noise_sigma
+    half = 0.5 * np.ptp(x, axis=0).max() + 3 * sigma
     offset = np.linspace(-half, half, 200)
     grid_x, grid_y = middle[:, None] + offset
     points = np.stack(np.meshgrid(grid_x, grid_y), axis=-1).reshape(-1, 2)
@@ -91,11 +104,14 @@ def _density(model: Model, truth: Truth) -> dict[str, Any]:
     latent_dim = model.posteriors(x[:1]).latent_dim
     rules = ground_truth.model_density(lambda z: _blurred(model.observe(z), pixel), latent_dim)
     learned = rules.fine if latent_dim == 1 else rules.coarse  # fine enough to look at
-    nodes = truth.density.fine
-    true = dataclasses.replace(nodes, observation=_blurred(nodes.observation, pixel))
+    densities = {"model": learned}
+    if truth is not None:
+        nodes = truth.density.fine
+        blurred = _blurred(nodes.observation, pixel)
+        densities["truth"] = dataclasses.replace(nodes, observation=blurred)
     shown = {
         name: np.exp(mixture.log_density(points, density)).reshape(len(grid_y), len(grid_x))
-        for name, density in (("truth", true), ("model", learned))
+        for name, density in densities.items()
     }
     return {"grid_x": grid_x, "grid_y": grid_y, **shown, "x": x}
 
@@ -107,10 +123,8 @@ def _blurred(observation: Observation, width: float) -> Observation:
     return dataclasses.replace(observation, scale=np.linalg.cholesky(covariance))
 
 
-def _posterior(
-    report: evaluate.Report, gaps: evaluate.Gaps, x: np.ndarray, curve: np.ndarray
-) -> dict[str, Any]:
-    """Returns the posteriors of points evenly along t, and of the one with the largest gap."""
+def _posterior(report: evaluate.Report, gaps: evaluate.Gaps, x: np.ndarray) -> dict[str, Any]:
+    """Returns the posteriors of points evenly along the curve, and that with the largest gap."""
     nodes = report.density.fine
     worst = int(np.argmax(gaps.approximation + gaps.amortisation))
     even = np.linspace(0, len(gaps.t) - 1, NUM_POINTS).round().astype(int)[:-1]
@@ -135,6 +149,5 @@ def _posterior(
         "best": density(both[1]),
         "points": _in_plane(points),
         "x": _in_plane(x),
-        "curve": curve,
         "local": gaps.q.family.local,
     }

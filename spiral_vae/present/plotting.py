@@ -78,31 +78,39 @@ def save(figure: Figure, folder: Path, name: str) -> None:
 @styled
 def basic_run(
     *,
-    t: np.ndarray,
+    t: np.ndarray | None,
     x: np.ndarray,
     mean: np.ndarray,
     reconstruction: np.ndarray,
     samples: np.ndarray,
     curve: np.ndarray,
+    curve_name: str = "noise-free curve",
 ) -> Figure:
     """Draws what a run learned: the latent against t, reconstructions, generated points.
 
     Args:
-      t: where on the spiral each point was made, [n].
+      t: where on the curve each point was made, [n]; None where that is unknown.
       x: data, [n, 2].
       mean: mean of q(z|x), [n].
       reconstruction: the decoder's mean at `mean`, [n, 2].
       samples: points generated from the prior, the decoder's noise included, [m, 2].
-      curve: the curve without noise, [k, 2].
+      curve: the curve without noise, or that of a decoder, [k, 2].
+      curve_name: which it is.
     """
     figure = new_figure(4.0)
     latent, middle, right = figure.subplots(1, 3)
-    latent.plot(t, mean, ".", color=ENCODER, label="mean of q(z|x)")
-    latent.set(title="Latent", xlabel="true $t$", ylabel="mean of $q(z|x)$", box_aspect=1)
+    if t is not None:
+        latent.plot(t, mean, ".", color=ENCODER, label="mean of q(z|x)")
+        latent.set(xlabel="true $t$", ylabel="mean of $q(z|x)$", box_aspect=1)
+    else:
+        points = latent.scatter(*x.T, c=mean, s=8, cmap="viridis")
+        data_space(latent, x)
+        figure.colorbar(points, ax=latent, shrink=0.6, label="mean of $q(z|x)$")
+    latent.set_title("Latent")
 
     middle.plot(*x.T, ".", color=DATA, label="data")
     middle.plot(*reconstruction.T, ".", color=MODEL, label="model")
-    middle.plot(*curve.T, color=TRUTH, linewidth=1, label="noise-free curve")
+    middle.plot(*curve.T, color=TRUTH, linewidth=1, label=curve_name)
     middle.set_title("Reconstruction at the mean")
     right.plot(*samples.T, ".", color=MODEL)
     right.plot(*curve.T, color=TRUTH, linewidth=1)
@@ -152,35 +160,54 @@ def training(
 def progress(
     *,
     epoch: np.ndarray,
-    kl_to_truth: np.ndarray,
-    order_of_curve: np.ndarray,
     kl_to_prior: np.ndarray,
     inference_gap: np.ndarray,
-    inference_gap_new: np.ndarray,
+    inference_gap_new: np.ndarray | None = None,
+    kl_to_truth: np.ndarray | None = None,
+    order_of_curve: np.ndarray | None = None,
+    train_log_evidence: np.ndarray | None = None,
+    nll_held_out: np.ndarray | None = None,
 ) -> Figure:
     """Draws exact metrics along training: one lane as a line, several as median and band.
 
+    The first panels show the distance to the truth and the order of the latent where a truth is
+    known, else the likelihood of the data.
+
     Args:
       epoch: [rows], increasing; may start at 0.
+      kl_to_prior: KL(q(z|x) || p(z)) in nats, mean over points, [lanes, rows].
+      inference_gap: log p(x) - ELBO, mean over the training points, nats, [lanes, rows].
+      inference_gap_new: the same over the true density or held-out points, [lanes, rows].
       kl_to_truth: KL(p* || p) in nats, [lanes, rows]; on a log scale.
       order_of_curve: rank correlation of the place on the curve and the mean of q(z|x), for points
         without noise, [lanes, rows].
-      kl_to_prior: KL(q(z|x) || p(z)) in nats, mean over points, [lanes, rows].
-      inference_gap: log p(x) - ELBO, mean over the training points, nats, [lanes, rows].
-      inference_gap_new: the same over the true density, [lanes, rows].
+      train_log_evidence: log p(x), mean over the training points, nats, [lanes, rows].
+      nll_held_out: -log p(x), mean over held-out points, nats, [lanes, rows].
     """
-    figure = new_figure(6.4)
-    truth, order, prior, gap = figure.subplots(2, 2).flat
-    _along_training(truth, epoch, _log_scaled(truth, kl_to_truth))
-    truth.set(title="Model against the truth", ylabel=METRICS["kl_to_truth"].axis)
-
-    _along_training(order, epoch, order_of_curve)
-    order.set(title="Order of the latent", ylabel=METRICS["order_of_curve"].axis)
-    order.set_ylim(-0.03, 1.03)
+    figure = new_figure(6.4 if kl_to_truth is not None else 4.0)
+    if kl_to_truth is not None and order_of_curve is not None:
+        truth, order, prior, gap = figure.subplots(2, 2).flat
+        _along_training(truth, epoch, _log_scaled(truth, kl_to_truth))
+        truth.set(title="Model against the truth", ylabel=METRICS["kl_to_truth"].axis)
+        _along_training(order, epoch, order_of_curve)
+        order.set(title="Order of the latent", ylabel=METRICS["order_of_curve"].axis)
+        order.set_ylim(-0.03, 1.03)
+    else:
+        nll, prior, gap = figure.subplots(1, 3).flat
+        ends = []
+        if nll_held_out is not None:
+            ends.append(_along_training(nll, epoch, nll_held_out, of="at held-out points"))
+        if train_log_evidence is not None:
+            own = {"colour": _LANES[3], "of": "at training points"}
+            ends.append(_along_training(nll, epoch, -train_log_evidence, **own))
+        low, high = zip(*ends, strict=True)
+        _show_bulk(nll, epoch, functools.reduce(np.fmin, low), functools.reduce(np.fmax, high))
+        nll.set(title="Likelihood", ylabel=r"$-\log p(x)$, nats per point")
     _along_training(prior, epoch, kl_to_prior)
     prior.set(title="KL to the prior", ylabel=METRICS["kl_to_prior"].axis)
-    _along_training(gap, epoch, inference_gap_new)
-    _along_training(gap, epoch, inference_gap, colour=_LANES[3], of="gap at training points")
+    if inference_gap_new is not None:
+        _along_training(gap, epoch, inference_gap_new)
+    _along_training(gap, epoch, inference_gap, colour=_LANES[3], of="at training points")
     gap.set(title="Inference gap", ylabel=METRICS["inference_gap"].axis)
     return shared_legend(figure)
 
@@ -190,22 +217,25 @@ def density(
     *,
     grid_x: np.ndarray,
     grid_y: np.ndarray,
-    truth: np.ndarray,
     model: np.ndarray,
     x: np.ndarray,
+    truth: np.ndarray | None = None,
 ) -> Figure:
     """Draws the true density, the learned one on the same colour scale, and their difference.
 
+    Without a truth the learned one alone.
     A model that overfits can be orders of magnitude denser than the truth at some places. The
     scale stops at three times the truth's peak, so that the truth stays visible.
 
     Args:
       grid_x: [a], first coordinate.
       grid_y: [b], second coordinate.
-      truth: p*(x), [b, a], per unit area.
       model: p(x), [b, a], per unit area.
       x: data, [n, 2].
+      truth: p*(x), [b, a], per unit area; None where it is unknown.
     """
+    if truth is None:
+        return _one_density(grid_x, grid_y, model, x)
     difference = model - truth
     top = min(_largest(truth, model), 3 * _largest(truth))
     bound = min(_largest(np.abs(difference)), top)
@@ -247,6 +277,22 @@ def density(
     return shared_legend(figure)
 
 
+def _one_density(
+    grid_x: np.ndarray, grid_y: np.ndarray, model: np.ndarray, x: np.ndarray
+) -> Figure:
+    """Draws a learned density alone."""
+    figure = new_figure(5.2)
+    axes = figure.subplots()
+    mesh = axes.pcolormesh(
+        grid_x, grid_y, model, shading="nearest", rasterized=True, cmap="Blues", vmin=0
+    )
+    axes.plot(*x.T, ".", color=DATA, markersize=2.5, label="data")
+    axes.set(title="Learned density", xlabel="$x_1$", ylabel="$x_2$", aspect="equal")
+    axes.set(xlim=(grid_x[0], grid_x[-1]), ylim=(grid_y[0], grid_y[-1]))
+    figure.colorbar(mesh, ax=axes, shrink=0.8, label="density, per unit area")
+    return shared_legend(figure)
+
+
 @styled
 def posterior(
     *,
@@ -257,6 +303,7 @@ def posterior(
     points: np.ndarray,
     x: np.ndarray,
     curve: np.ndarray,
+    curve_name: str = "noise-free curve",
     local: bool = False,
 ) -> Figure:
     """Draws densities over z for p <= 6 chosen points, and where these points lie.
@@ -268,7 +315,8 @@ def posterior(
       best: the member of its family with the least KL to the exact posterior, [p, k], per unit z.
       points: the chosen points, [p, 2].
       x: data, [n, 2].
-      curve: the curve without noise, [c, 2].
+      curve: the curve without noise, or that of a decoder, [c, 2].
+      curve_name: which it is.
       local: whether the family may have better members than those found.
     """
     columns = min(len(points), 3)
@@ -277,7 +325,7 @@ def posterior(
     cells = figure.add_gridspec(rows, 1 + columns, width_ratios=[1.8] + [1] * columns)
     plane = figure.add_subplot(cells[:, 0])
     plane.plot(*x.T, ".", color=DATA, label="data")
-    plane.plot(*curve.T, color=TRUTH, linewidth=1, label="noise-free curve")
+    plane.plot(*curve.T, color=TRUTH, linewidth=1, label=curve_name)
     plane.set_title("Chosen points")
     data_space(plane, x, points, curve)
     circle = {"boxstyle": "circle,pad=0.2", "facecolor": "white", "edgecolor": TRUTH}
@@ -302,9 +350,10 @@ def gaps(
     t: np.ndarray,
     approximation: np.ndarray,
     amortisation: np.ndarray,
-    new_t: np.ndarray,
-    new_approximation: np.ndarray,
-    new_amortisation: np.ndarray,
+    new_t: np.ndarray | None = None,
+    new_approximation: np.ndarray | None = None,
+    new_amortisation: np.ndarray | None = None,
+    known: bool = True,
 ) -> Figure:
     """Draws the two parts of the inference gap along the curve, nats, of training and new points.
 
@@ -317,17 +366,17 @@ def gaps(
       new_t: the same of points that the encoder has not seen, [m].
       new_approximation: [m].
       new_amortisation: [m].
+      known: whether these places are true t, or else means of q(z|x).
     """
     figure = new_figure(6.4)
-    axes = figure.subplots(2, 2, sharex=True, sharey="row")
-    columns = {
-        "Training points": (t, approximation, amortisation),
-        "New points": (new_t, new_approximation, new_amortisation),
-    }
+    columns = {"Training points": (t, approximation, amortisation)}
+    if new_t is not None and new_approximation is not None and new_amortisation is not None:
+        columns["New points"] = (new_t, new_approximation, new_amortisation)
+    axes = figure.subplots(2, len(columns), sharex=True, sharey="row", squeeze=False)
     for (title, column), (stacked, separate) in zip(columns.items(), axes.T, strict=True):
         mean = _stacked_gaps(stacked, separate, *column)
         stacked.set_title(f"{title}, mean {mean:.2g} nats")
-        separate.set_xlabel("true $t$")
+        separate.set_xlabel("true $t$" if known else "mean of $q(z|x)$")
     axes[0, 0].set_ylabel("nats per point")
     axes[1, 0].set_ylabel("nats per point, log scale")
     return shared_legend(figure)
@@ -363,7 +412,7 @@ def calibration(
     rank: np.ndarray,
     coverage_nominal: np.ndarray,
     coverage: np.ndarray,
-    noise_coverage: np.ndarray,
+    noise_coverage: np.ndarray | None = None,
 ) -> Figure:
     """Draws whether q and the decoder's noise are as wide as they should be.
 
@@ -391,7 +440,8 @@ def calibration(
 
     right.plot([0, 1], [0, 1], color=TRUTH, linewidth=1, linestyle="--", label="calibrated")
     right.plot(coverage_nominal, coverage, ".-", color=ENCODER)
-    right.plot(coverage_nominal, noise_coverage, ".-", color=MODEL, label="decoder's noise")
+    if noise_coverage is not None:
+        right.plot(coverage_nominal, noise_coverage, ".-", color=MODEL, label="decoder's noise")
     right.set(title="Coverage", xlabel="nominal", ylabel="found", aspect="equal")
     right.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03))
     return shared_legend(figure)

@@ -11,8 +11,9 @@ from spiral_vae.exact.metrics import METRICS
 
 WIDTH = 80  # columns of a terminal
 MAX_LINES = 16  # a line each up to so many lanes, else one for each point of the sweep
-# The most telling first.
-_COLUMNS = ("kl_to_truth", "order_of_curve", "nll", "kl_to_prior", "inference_gap_new")
+# The most telling first: of runs whose truth is known, and of others.
+_OF_TRUTH = ("kl_to_truth", "order_of_curve", "nll", "kl_to_prior", "inference_gap_new")
+_OF_DATA = ("nll_held_out", "overfit_gap", "sigma", "kl_to_prior", "inference_gap_new")
 
 
 def table(rows: Sequence[dict[str, Any]], axes: Sequence[str]) -> str:
@@ -23,21 +24,30 @@ def table(rows: Sequence[dict[str, Any]], axes: Sequence[str]) -> str:
       axes: the swept fields.
     """
     failed = sum(row["status"] != "ok" for row in rows)
-    end = f"\n{_LEGEND}" + f"\n{failed} of {len(rows)} lanes failed." * bool(failed)
+    known = any("kl_to_truth" in row for row in rows)
+    of_data = not known and any("elbo" in row for row in rows)
+    end = (
+        f"\n{_LEGEND_OF_DATA if of_data else _LEGEND}"
+        + f"\n{failed} of {len(rows)} lanes failed." * bool(failed)
+    )
     if len(rows) <= MAX_LINES:
-        return _lane_table(rows, ["seed", *axes]) + end
+        return _lane_table(rows, ["seed", *axes], _OF_DATA if of_data else _OF_TRUTH) + end
     keys = axes  # the seeds are what a line summarises
     points: dict[tuple, list[dict[str, Any]]] = {}
     for row in rows:
         points.setdefault(tuple(row.get(key) for key in keys), []).append(row)
+    first, second = (METRICS[name] for name in (_OF_DATA if of_data else _OF_TRUTH)[:2])
     heading = [
         *_short_names(keys),
         "lanes",
-        "kl to truth: median (10-90 %)",
-        "order",
+        f"{first.heading}: median (10-90 %)",
+        second.heading,
         "verdicts",
     ]
-    lines = [[*map(_plain, point), *_point_cells(own)] for point, own in points.items()]
+    lines = [
+        [*map(_plain, point), *_point_cells(own, first.name, second.name)]
+        for point, own in points.items()
+    ]
     return _aligned(heading, lines) + end
 
 
@@ -46,12 +56,17 @@ _LEGEND = (
     "along the curve; nll = -E log p under the true density; kl = KL(q||p(z)) over\n"
     "the data; new gap = log p - ELBO at new points."
 )
+_LEGEND_OF_DATA = (
+    "Nats per point. nll held out = -log p of points not trained on; overfit = by how\n"
+    "much the training points are likelier; sigma in the units of the data; kl =\n"
+    "KL(q||p(z)); new gap = log p - ELBO at the points held out."
+)
 
 
-def _lane_table(rows: Sequence[dict[str, Any]], keys: Sequence[str]) -> str:
+def _lane_table(rows: Sequence[dict[str, Any]], keys: Sequence[str], names: Sequence[str]) -> str:
     """Returns a line a lane; where a verdict would be wrapped the last columns are left out."""
-    for num in range(len(_COLUMNS), 0, -1):
-        columns = [METRICS[name] for name in _COLUMNS[:num]]
+    for num in range(len(names), 0, -1):
+        columns = [METRICS[name] for name in names[:num]]
         heading = _short_names(keys) + [column.heading or column.name for column in columns]
         lines = [
             [
@@ -91,13 +106,13 @@ def _short(row: dict[str, Any]) -> str:
     return " ".join(row["status"].partition(":")[0].split()[:2])
 
 
-def _point_cells(rows: Sequence[dict[str, Any]]) -> list[str]:
-    sound = [row for row in rows if row["status"] == "ok"]
+def _point_cells(rows: Sequence[dict[str, Any]], first: str, second: str) -> list[str]:
+    sound = [row for row in rows if row["status"] == "ok" and first in row]
     verdicts = Counter(row.get("verdict", _short(row)) for row in rows)
     if sound:
-        low, median, high = np.quantile([row["kl_to_truth"] for row in sound], [0.1, 0.5, 0.9])
+        low, median, high = np.quantile([row[first] for row in sound], [0.1, 0.5, 0.9])
         spread = f"{_number(median)} ({_number(low)}-{_number(high)})"
-        order = f"{np.median([row['order_of_curve'] for row in sound]):.4f}"
+        order = f"{np.median([row[second] for row in sound]):.4f}"
     else:
         spread = order = "-"
     return [

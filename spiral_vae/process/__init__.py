@@ -14,6 +14,7 @@ from spiral_vae.process.curves import (
     TwoMoons,
 )
 from spiral_vae.process.spiral import Spiral
+from spiral_vae.process.table import Table
 
 __all__ = [
     "Circle",
@@ -32,5 +33,6 @@ __all__ = [
     "SCurve",
     "Spiral",
     "SwissRoll",
+    "Table",
     "TwoMoons",
 ]

@@ -17,8 +17,18 @@ if TYPE_CHECKING:
 class Data:
     """A data set."""
 
-    t: jax.Array  # the latent that made each point, [num_points]
+    t: jax.Array | None  # the latent that made each point, [num_points], where it is known
     x: jax.Array  # [num_points, D]
+    held_out: jax.Array | None = None  # points that are not trained on, [m, D], where there are any
+
+    def arrays(self) -> dict[str, jax.Array]:
+        """Returns what there is, by name."""
+        return {name: value for name, value in vars(self).items() if value is not None}
+
+    def reordered(self, order: jax.Array) -> "Data":
+        """Returns the same with its points in another order."""
+        t = None if self.t is None else self.t[order]
+        return Data(t, self.x[order], self.held_out)
 
 
 @contract("data", "spiral", "what makes the points")
@@ -30,7 +40,13 @@ class Process(abc.ABC):
     together: ClassVar[tuple[Together, ...]] = ()
     dim: ClassVar[int]  # D, of the data
 
-    num_points: int = field(200, integer(2, 10**7), "of the data set", static=True)
+    num_points: int = field(
+        200,
+        integer(2, 10**7),
+        "that are trained on; of a table all but those that are held out, unless it says another "
+        "number",
+        static=True,
+    )
 
     @property
     @abc.abstractmethod

@@ -37,7 +37,7 @@ def load(workdir: str | Path, lane: int = 0) -> Model:
     numbers = take(group.lanes, 0)
     params = files.nested_params(_of_lane(path / life.PARAMS, lane))
     if has_data:
-        data = Data(**_of_lane(path / life.DATA, lane))
+        data = Data(**{"t": None} | _of_lane(path / life.DATA, lane))
     else:  # a run of a version before 0.2
         with numerics.single():
             _, data = jax.jit(train.init)(numbers)

@@ -21,7 +21,7 @@ from spiral_vae import machine, numerics
 from spiral_vae.config import axes, lanes, stored
 from spiral_vae.config.axes import Axis, Row
 from spiral_vae.config.lanes import Group
-from spiral_vae.config.values import ConfigError
+from spiral_vae.config.values import ConfigError, settled
 from spiral_vae.exact import evaluate, probe
 from spiral_vae.exact.model import Model, judge, of_lane, take
 from spiral_vae.runs import check, dataset
@@ -75,6 +75,7 @@ def train_and_evaluate(
     """
     if problems := numerics.problems():
         raise ConfigError("\n".join(problems))
+    config = settled(config)
     swept, rows = axes.expand(config, config.sweep)
     groups = lanes.groups(config, rows)
     check.kinds(groups)
@@ -284,7 +285,8 @@ def _write_training(path: Path, groups: Sequence[Group], trained: Sequence[cells
         files.write_npz(path / "metrics" / f"{name}.npz", {"epoch": every, **arrays})
     params = [files.flat_params(one.params) for one in trained]
     files.write_npz(path / life.PARAMS, _by_lane(groups, params, order))
-    files.write_npz(path / life.DATA, _by_lane(groups, [vars(one.data) for one in trained], order))
+    data = [jax.device_get(one.data).arrays() for one in trained]
+    files.write_npz(path / life.DATA, _by_lane(groups, data, order))
 
 
 def _placed(values: np.ndarray, epoch: np.ndarray, every: np.ndarray) -> np.ndarray:
@@ -381,7 +383,7 @@ def _draw(
 
     group, one = groups[0], trained[0]
     arrays: figures.Arrays = {"training": {"epoch": one.epoch, **one.metrics}}
-    if "kl_to_truth" in one.probes:
+    if "inference_gap" in one.probes:
         shown = {name: values for name, values in one.probes.items() if name != "spearman"}
         arrays["progress"] = {"epoch": one.probe_epoch, **shown}
     sound = [i for i, number in enumerate(group.index) if rows[number]["status"] == "ok"]
@@ -391,7 +393,9 @@ def _draw(
             report = judge(model)
         if report.gaps is not None:  # with more points than the metrics are means over
             gaps, new_gaps = (
-                evaluate.take_apart(points, model.observe, report.density, FIGURE_GAPS)
+                None
+                if points is None
+                else evaluate.take_apart(points, model.observe, report.density, FIGURE_GAPS)
                 for points in (report.points, report.new)
             )
             report = dataclasses.replace(report, gaps=gaps, new_gaps=new_gaps)

@@ -81,7 +81,7 @@ class Trained:
     """
 
     params: networks.Params  # leaves [R, ...]; the likelihood's with what it carried
-    data: Data  # t [R, n], x [R, n, 2]
+    data: Data  # t [R, n], x [R, n, D], held_out [R, m, D]
     epoch: np.ndarray  # [rows], the epoch at which each row of `metrics` ends
     metrics: dict[str, np.ndarray]  # [R, rows] each, means over the epochs of a row
     probe_epoch: np.ndarray  # [probes]
@@ -362,7 +362,9 @@ class _Cell:
     def stored(self) -> dict[str, np.ndarray]:
         """Returns what `restore` needs, as arrays by name."""
         arrays = {f"state/{name}": leaf for name, leaf in _by_name(self.state).items()}
-        arrays |= {f"data/{name}": leaf for name, leaf in vars(jax.device_get(self.data)).items()}
+        arrays |= {
+            f"data/{name}": leaf for name, leaf in jax.device_get(self.data).arrays().items()
+        }
         for name, rows in (("training", self.training), ("probes", self.probes)):
             if rows:
                 columns = {"epoch": np.asarray(list(rows)), **_columns(list(rows.values()))}
@@ -384,7 +386,7 @@ class _Cell:
         template, _ = jax.eval_shape(self.functions.init, self.lanes)
         self.state = _from_names(part("state"), template)
         if data := part("data"):  # a version before 0.2 stored none
-            self.data = Data(**data)
+            self.data = Data(**{"t": None} | data)
         for name, rows in (("training", self.training), ("probes", self.probes)):
             columns = part(name)
             for i, row_epoch in enumerate(columns.pop("epoch", ())):

@@ -144,7 +144,7 @@ def init(lane: Lane) -> tuple[State, Data]:
         opt_state=_ADAM.init(params),
         carried=carried,
     )
-    return state, jax.tree.map(lambda leaf: leaf[order], data)
+    return state, data.reordered(order)
 
 
 def epoch_order(key: jax.Array, num_points: int) -> jax.Array:

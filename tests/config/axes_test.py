@@ -42,7 +42,7 @@ def test_parse_axis(text, values):
         ("learning_rate=1", "did you mean likelihood.learning_rate?"),
         ("coder_learning_rate=1", "optimizer.decoder_learning_rate"),
         ("xyzzy=1", "configs/base.py"),
-        ("likelihood=1", "likelihood: a section, not a field; it has likelihood.averaging, "),
+        ("likelihood=1", "likelihood: a section, not a field; it has likelihood.anneal, "),
         ("likelihood.sigma=", "no values"),
         ("likelihood.sigma=1,,2", "'' is not a number"),
         ("data.t_law=sqrt,", "empty"),

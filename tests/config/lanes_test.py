@@ -74,6 +74,15 @@ def test_groups_come_in_the_order_of_their_first_lanes():
 # land only where others are as in NEEDS.
 
 NEEDS = {
+    "objective.kind": {"objective.num_samples": 16},
+    "data.size": {"data.kind": "circle"},
+    "data.num_rings": {"data.kind": "rings"},
+    **{
+        f"data.{name}": {"data.kind": "lissajous"}
+        for name in ("frequency_x", "frequency_y", "phase")
+    },
+    "data.standardise": {"data.kind": "table", "data.path": "a.csv", "data.columns": "a,b"},
+    "likelihood.anneal_from": {"likelihood.anneal": 0.5},
     "posterior.num_components": {"posterior.kind": "mixture"},
     "posterior.num_bins": {"posterior.kind": "spline"},
     "data.noise_sigma_x": {"data.noise_sigma_x": 0.3},
@@ -103,6 +112,9 @@ NEEDS = {
     "optimizer.warmup": {"optimizer.schedule": "cosine"},
 }
 NUMBERS = {
+    "data.size": "1,2",
+    "data.phase": "0.1,0.2",
+    "likelihood.anneal_from": "0.8,0.9",
     "data.omega": "1,2",
     "data.rdot": "1,2",
     "data.noise_sigma": "1,2",
@@ -140,7 +152,12 @@ PARTS = {  # the fields of parts lie in the section of the whole
     "optimizer.warmup": "optimizer.schedule.warmup",
 }
 SHAPES = {
-    "data.kind": ["spiral"],
+    "data.kind": [kind for kind in fields.kinds("data") if kind != "table"],
+    "data.num_rings": [2, 3],
+    "data.frequency_x": [1, 3],
+    "data.frequency_y": [1, 3],
+    "data.standardise": [True, False],
+    "likelihood.anneal": [0.1, 0.5],
     "data.num_points": [300, 400],
     "data.t_law": ["sqrt", "uniform"],
     "data.design": ["random", "grid"],
@@ -152,12 +169,12 @@ SHAPES = {
     "likelihood.kind": list(fields.kinds("likelihood")),
     "likelihood.estimator": list(fields.kinds("estimator")),
     "likelihood.stabiliser": list(fields.kinds("stabiliser")),
-    "objective.kind": ["iwae", "elbo"],
+    "objective.kind": ["iwae", "elbo", "evidence"],
     "objective.estimator": ["reparameterised", "stl"],
     "posterior.kind": list(fields.kinds("posterior")),
     "posterior.num_components": [2, 4],
     "posterior.num_bins": [4, 8],
-    "objective.num_samples": [1, 3],
+    "objective.num_samples": [16, 30],
     "encoder.sleep": [0.1, 0.2],
     "encoder.after": [0.1, 0.2],
     "optimizer.schedule": ["step", "cosine"],

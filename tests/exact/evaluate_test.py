@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import special, stats
 
-from spiral_vae.exact import evaluate, ground_truth
+from spiral_vae.exact import evaluate, ground_truth, inference
 from spiral_vae.exact.inference import Posteriors
 from spiral_vae.exact.metrics import METRICS
 from spiral_vae.maths.observation import Observation, around
@@ -165,6 +165,9 @@ def test_a_mirrored_latent_changes_only_the_sign_of_spearman(exact):
     )
 
 
+_HELD_OUT = [name for name, metric in METRICS.items() if "held-out points" in metric.needs]
+
+
 def test_a_mirrored_two_latent_model_reports_its_strongest_latent():
     """The first latent does nothing; the second is the exact one, backwards.
 
@@ -194,7 +197,7 @@ def test_a_mirrored_two_latent_model_reports_its_strongest_latent():
     for name in ("elbo", "kl_to_prior", "nll", "kl_to_truth", "inference_gap"):
         assert m[name] == pytest.approx(one[name], abs=1e-6), name  # a grid of step 0.04 in z
     lacking = [name for name, metric in METRICS.items() if "one latent" in metric.needs]
-    assert set(METRICS) - set(m) == {*lacking, "sigma_z", "sigma_z_ratio"}
+    assert set(METRICS) - set(m) == {*lacking, *_HELD_OUT, "sigma_z", "sigma_z_ratio"}
     assert list(m) == [name for name in METRICS if name in m]
 
 
@@ -202,9 +205,8 @@ def test_the_error_of_the_map_is_a_root_mean_square():
     """Of ranks that are off by 0.1 for every second point and right for the others."""
     t = np.sqrt(np.linspace(0.2, 0.8, 50))
     rank = (t**2 - 0.01) / 0.99 + 0.1 * (np.arange(50) % 2)
-    heads = _heads(special.ndtri(rank)[:, None])
-    found = evaluate._latent_metrics(t, Posteriors(Gaussian(), heads), BASIC)
-    assert found["map_error"] == pytest.approx(0.1 / np.sqrt(2), rel=1e-9)
+    found = evaluate._map_error(special.ndtri(rank), t, BASIC)
+    assert found == pytest.approx(0.1 / np.sqrt(2), rel=1e-9)
 
 
 @pytest.mark.parametrize(("scale", "active"), [(0.08, 0), (0.12, 1)])
@@ -212,9 +214,78 @@ def test_a_latent_is_active_if_the_variance_of_its_means_is(scale, active):
     """By 0.01, of the first of two latents; the second one is constant."""
     sign = np.where(np.arange(50) % 2, 1.0, -1.0)
     heads = _heads(np.stack([scale * sign, np.zeros(50)], axis=1))
-    t = np.linspace(0.2, 0.8, 50)
-    found = evaluate._latent_metrics(t, Posteriors(Gaussian(), heads), BASIC)
-    assert found["active_units"] == active
+    nothing = np.zeros(50)
+    bound = inference.Elbo(nothing, nothing, nothing, nothing)
+    q = Posteriors(Gaussian(), heads)
+    points = evaluate.Points(nothing, np.eye(50, 2), q, nothing, bound)
+    assert evaluate._bound_metrics(points)["active_units"] == active
+
+
+# Without a truth
+
+
+def test_without_a_truth_what_needs_none_is_the_same(exact):
+    """And held-out points take the place of new ones."""
+    t, x = _data()
+    _, held_out = _data(300, seed=5)
+    encode = _moments_encoder(_exact_decode, 0.2)
+    report = evaluate.evaluate(
+        encode, around(_exact_decode, 0.2), x=x, t=t, held_out=held_out, gap_points=500
+    )
+    m = report.metrics
+    needs = {"truth", "new points", "held-out points"}
+    common = [name for name in exact.metrics if not needs & {*METRICS[name].needs}]
+    assert len(common) > 20
+    for name in common:
+        assert m[name] == exact.metrics[name], name
+    nll = -report.density.log_density(held_out)[0]
+    assert m["nll_held_out"] == pytest.approx(nll.mean(), rel=1e-12)
+    assert m["nll_held_out_error"] == pytest.approx(nll.std() / np.sqrt(300), rel=1e-9)
+    assert m["nll_held_out"] == pytest.approx(exact.metrics["nll"], abs=4 * nll.std() / 300**0.5)
+    assert m["overfit_gap"] == pytest.approx(m["train_log_evidence"] + nll.mean(), rel=1e-9)
+    train = report.points.log_evidence.std() / np.sqrt(120)
+    wanted = np.hypot(train, m["nll_held_out_error"])
+    assert m["overfit_gap_error"] == pytest.approx(wanted, rel=1e-9)
+    gap = nll + inference.elbo(held_out, report.new.q, around(_exact_decode, 0.2)).elbo
+    assert len(report.new.t) == 300 and np.all(np.diff(report.new.t) >= 0)
+    assert m["inference_gap_new"] == pytest.approx(report.new.gap.mean(), rel=1e-12)
+    assert np.all(report.new.gap > -1e-9) and gap.shape == (300,)
+    assert not {name for name in m if "truth" in METRICS[name].needs}
+    assert report.calibration.noise_coverage is None
+    assert evaluate.verdict(m) == "fitted"
+    assert evaluate.verdict(m | {"overfit_gap": 0.6}) == "overfitted"
+    assert evaluate.verdict(m | {"collapsed": True}) == "collapsed"
+
+
+def test_points_alone_are_enough():
+    _, x = _data()
+    encode = _moments_encoder(_exact_decode, 0.2)
+    report = evaluate.evaluate(encode, around(_exact_decode, 0.2), x=x, gap_points=4)
+    m = report.metrics
+    assert report.new is None and report.new_gaps is None
+    assert np.all(np.diff(report.gaps.t) > 0)  # along the means of q
+    assert {"spearman", "overfit_gap", "inference_gap_new"}.isdisjoint(m)
+    assert m["collapse_sigma"] == pytest.approx(
+        np.sqrt(np.linalg.eigvalsh(np.cov(x.T, ddof=0))[-1]), rel=1e-9
+    )
+    assert evaluate.verdict(m) == "fitted"
+
+
+def test_a_curve_without_its_t_is_refused():
+    t, x = _data()
+    encode = _moments_encoder(_exact_decode, 0.2)
+    with pytest.raises(ValueError, match="t is too"):
+        evaluate.evaluate(encode, around(_exact_decode, 0.2), x=x, curve=BASIC)
+
+
+def test_the_distance_of_the_truth_is_weighted_by_its_own_law():
+    """From a decoder that is one point the mean square distance to the curve is an integral."""
+    point = np.array([0.7, -0.4])
+    m = _judge(_prior, lambda z: np.broadcast_to(point, (len(z), 2)), sigma=1.0).metrics
+    u = np.linspace(0.01, 1, 20_001)
+    square = np.sum((_curve(u) - point) ** 2, axis=1)
+    wanted = np.sqrt(np.trapezoid(square, u) / 0.99) / 0.2
+    assert m["truth_to_curve"] == pytest.approx(wanted, rel=1e-6)
 
 
 def test_three_latents_are_refused():
@@ -427,8 +498,8 @@ def test_the_exact_decoder_of_uneven_noise_is_exact_in_it():
 
 
 def test_metrics_are_declared_and_in_their_order(exact):
-    names = [name for name in METRICS if not name.startswith("sigma_z")]  # of a third dimension
-    assert list(exact.metrics) == names
+    lacking = {"sigma_z", "sigma_z_ratio", *_HELD_OUT}  # of a third dimension, of own data
+    assert list(exact.metrics) == [name for name in METRICS if name not in lacking]
 
 
 def test_another_family_that_is_the_gaussian_has_the_same_report(exact):
@@ -453,7 +524,7 @@ def test_the_exact_decoder_in_three_dimensions_is_at_no_distance():
     observe = around(decode, 0.6)
     report = evaluate.evaluate(encode, observe, curve=HELIX, t=t, x=x, gap_points=4)
     m, truth = report.metrics, ground_truth.truth(HELIX)
-    assert set(METRICS) - set(m) == {"noise_correlation"}  # of a plane
+    assert set(METRICS) - set(m) == {*_HELD_OUT, "noise_correlation"}  # of a plane
     assert m["kl_to_truth"] == pytest.approx(0, abs=1e-6)
     assert m["nll"] == pytest.approx(truth.entropy.value, abs=1e-6)
     assert m["recovered_fraction"] == pytest.approx(1, abs=1e-6)

@@ -30,7 +30,7 @@ def _encode(x):
 
 
 def _model(encode, t, x):
-    return trained.Model(encode, OBSERVE, Gaussian(), CURVE, t, x)
+    return trained.Model(encode, OBSERVE, Gaussian(), x, CURVE, t)
 
 
 def _points(num=30):

@@ -151,7 +151,6 @@ def _many(num_seeds, verdicts, failed=0):
                 rows.append(_failed(len(rows), seed, sweep))
             else:
                 verdict = verdicts[seed % len(verdicts)]
-                sign = (-1) ** seed
                 rows.append(
                     _row(
                         len(rows),

@@ -285,7 +285,7 @@ def test_a_point_of_a_wrong_shape(own):
 
 
 def test_a_process_that_does_not_say_its_dimension(own):
-    class Bare(sv.Curve):
+    class Bare(sv.Interval):
         def point(self, t):
             return t[None]
 

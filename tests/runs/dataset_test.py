@@ -58,7 +58,7 @@ def test_the_written_file_is_the_same(loaded, whole_run):
     with xarray.open_dataset(whole_run.workdir / "results.nc", engine="h5netcdf") as file:
         xarray.testing.assert_identical(file.load(), loaded)
         assert {n: v.dtype.kind for n, v in file.items() if v.dtype.kind != "f"} == {
-            **dict.fromkeys(("recovered", "collapsed", "overconfident"), "b"),
+            **dict.fromkeys(("recovered", "found", "collapsed", "overconfident"), "b"),
             "active_units": "i",
             "status": file["status"].dtype.kind,
             "verdict": file["verdict"].dtype.kind,
