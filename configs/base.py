@@ -62,9 +62,15 @@ def get_config() -> ml_collections.ConfigDict:
     model.encoder = ml_collections.ConfigDict()
     model.encoder.hidden_dim = 32  # units of a hidden layer, >= 1
     model.encoder.hidden_layers = 1  # tanh layers, >= 1
+    # Pairs of sin and cos of random directions of x beside x, >= 0; standard deviation of their
+    # frequencies, rad per unit x, > 0. For curves that wind often.
+    model.encoder.fourier_features = 0
+    model.encoder.fourier_scale = 1.0
     model.decoder = ml_collections.ConfigDict()
     model.decoder.hidden_dim = 32
     model.decoder.hidden_layers = 1
+    # Factor on the range in which its first layer starts, > 0; more for a curve that winds often.
+    model.decoder.first_layer = 1.0
 
     config.posterior = posterior = ml_collections.ConfigDict()
     # 'gaussian': diagonal | 'full_covariance': Gaussian, for two latents | 'mixture' of Gaussians |
@@ -124,6 +130,15 @@ def get_config() -> ml_collections.ConfigDict:
     # Last fraction, 0 .. 0.9, in which the decoder is frozen and the encoder learns by the
     # objective on draws of the model. Both together at most 1.
     encoder.after = 0.0
+
+    config.start = start = ml_collections.ConfigDict()
+    # 'none' | 'order': an order of the points along the curve, found before the training, towards
+    # which its first part is pulled: several turns are found
+    start.kind = "none"
+    start.weight = 3.0  # of the pull at first, >= 0
+    start.share = 0.3  # of the training over which it fades to 0, in [0.001, 1]
+    start.num_cuts = 250  # of the curve in each of three rounds of an attempt, >= 0
+    start.max_attempts = 6  # of the search, which ends when two agree; >= 1
 
     config.optimizer = optimizer = ml_collections.ConfigDict()
     optimizer.encoder_learning_rate = 1e-3  # Adam, >= 0; 0 freezes the network

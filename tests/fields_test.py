@@ -28,6 +28,7 @@ KINDS = {
     **{f"likelihood {name}": {"likelihood.kind": name} for name in fields.kinds("likelihood")},
     **{f"data {name}": {"data.kind": name} for name in fields.kinds("data")},
     "data table": {"data.kind": "table", "data.path": "a.csv", "data.columns": "a,b"},
+    **{f"start {name}": {"start.kind": name} for name in fields.kinds("start")},
     "annealed": {"likelihood.kind": "fixed", "likelihood.anneal": 0.5},
     **{f"posterior {name}": {"posterior.kind": name} for name in fields.kinds("posterior")},
     **{
@@ -66,6 +67,10 @@ def _data(names: str) -> str:
 
 OWNERS = {
     "data.size": _data(_SIZED),
+    **{
+        f"start.{name}": "start.kind 'order'"
+        for name in ("weight", "share", "num_cuts", "max_attempts")
+    },
     **{
         f"data.{name}": _data("table")
         for name in ("path", "sha256", "columns", "t_column", "standardise", "held_out")
@@ -443,6 +448,7 @@ def test_kinds_of_the_same_fields_are_different_structures(family):
 
 
 _SECTIONS = {
+    "start": "start",
     "data": "data",
     "posterior": "posterior",
     "likelihood": "likelihood",

@@ -36,6 +36,7 @@ _TRUTH = ("truth",)
 _ONE = ("one latent",)
 _HELD_OUT = ("held-out points",)
 _NEW = ("new points",)  # of a truth, or held out
+_START = ("a start by order",)
 
 _ALL = (
     Metric("elbo", "the bound at beta = 1, mean over the training points", label="ELBO"),
@@ -127,6 +128,12 @@ _ALL = (
         Metric(f"{name}_new", "the same over 24 of the new points", needs=(*_NEW, *_ONE))
         for name in ("approximation_gap", "amortisation_gap", "family_gap")
     ),
+    Metric(
+        "start_log_evidence",
+        "log p of the curve that the training started with, mean over the training points",
+        needs=_START,
+    ),
+    Metric("start_agreed", "whether two searches found that curve", unit="", needs=_START),
     Metric("information", "I_q(x; z)", label=r"$I_q(x; z)$", needs=_ONE),
     Metric(
         "aggregate_kl",

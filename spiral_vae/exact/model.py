@@ -51,7 +51,9 @@ def of_lane(lane: Lane, params: networks.Params, data: Data) -> Model:
         observe=observe,
         posterior=lane.posterior,
         curve=jax.tree.map(float, lane.data.truth),
-        **{name: np.asarray(array) for name, array in data.arrays().items()},
+        x=np.asarray(data.x),
+        t=None if data.t is None else np.asarray(data.t),
+        held_out=None if data.held_out is None else np.asarray(data.held_out),
     )
 
 

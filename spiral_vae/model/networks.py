@@ -15,16 +15,16 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from spiral_vae.fields import field, integer, section
+from spiral_vae.fields import POSITIVE, field, integer, section
 
 Params = dict[str, Any]
 Heads = dict[str, jax.Array]
 Sizes = tuple[tuple[str, int], ...]  # names and sizes of heads; hashable, unlike a dict
 
 
-def _uniform_fan_in(fan_in: int) -> nn.initializers.Initializer:
-    """Returns an initializer that is uniform in +-1/sqrt(fan_in), for kernels and biases."""
-    bound = fan_in**-0.5
+def _uniform_fan_in(fan_in: int, factor: float) -> nn.initializers.Initializer:
+    """Returns an initializer, uniform in +-factor/sqrt(fan_in), for kernels and biases."""
+    bound = factor * fan_in**-0.5
 
     def init(key: jax.Array, shape: tuple[int, ...], dtype=jnp.float32) -> jax.Array:
         return jax.random.uniform(key, shape, dtype, -bound, bound)
@@ -36,15 +36,30 @@ class Dense(nn.Module):
     """An affine map, [in, N] -> [features, N], with kernel [in, features]."""
 
     features: int
+    factor: float = 1.0  # on the range of the start
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        init = _uniform_fan_in(x.shape[0])
+        init = _uniform_fan_in(x.shape[0], self.factor)
         kernel = self.param("kernel", init, (x.shape[0], self.features))
         bias = self.param("bias", init, (self.features,))
         # The bias as a product, so that its gradient is one too: XLA's sums over the last axis
         # take longer on CPU than all else in a small layer.
         return kernel.T @ x + bias[:, None] @ jnp.ones_like(x[:1])
+
+
+class Fourier(nn.Module):
+    """x beside sines and cosines of it, [in, N] -> [in + 2 num, N]; frequencies stay as drawn."""
+
+    num: int
+    scale: float
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        init = nn.initializers.normal(self.scale)
+        frequencies = jax.lax.stop_gradient(self.param("kernel", init, (x.shape[0], self.num)))
+        angle = frequencies.T @ x
+        return jnp.concatenate([x, jnp.sin(angle), jnp.cos(angle)])
 
 
 @jax.tree_util.register_dataclass
@@ -58,14 +73,45 @@ class Hidden:
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Encoder(Hidden):
+    """The encoder; random Fourier features of x may stand beside it (Rahimi & Recht 2007).
+
+    Without them it is slow to tell the arms of a curve apart that winds often (Tancik et al. 2020,
+    https://arxiv.org/abs/2006.10739).
+    """
+
+    fourier_features: int = field(
+        0, integer(0, 2**12), "pairs of sin and cos of random directions of x", static=True
+    )
+    fourier_scale: float = field(
+        1.0, POSITIVE, "standard deviation of their frequencies, rad per unit x", static=True
+    )
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Decoder(Hidden):
+    """The decoder."""
+
+    first_layer: float = field(
+        1.0,
+        POSITIVE,
+        "factor on the range in which its first layer starts; more than 1 for a curve that winds "
+        "often",
+        static=True,
+    )
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Networks:
     """The section of the config on the networks."""
 
     latent_dim: int = field(
         1, integer(1, 2), "latents; the exact evaluation is refused beyond 2", static=True
     )
-    encoder: Hidden = section(Hidden)
-    decoder: Hidden = section(Hidden)
+    encoder: Encoder = section(Encoder)
+    decoder: Decoder = section(Decoder)
 
 
 class Network(nn.Module):
@@ -74,11 +120,17 @@ class Network(nn.Module):
     hidden: Hidden
     heads: Sizes
     detached: tuple[str, ...] = ()  # heads that train no hidden layer
+    fourier_features: int = 0
+    fourier_scale: float = 1.0
+    first_layer: float = 1.0  # factor on the range of its start
 
     @nn.compact
     def __call__(self, x: jax.Array) -> Heads:
+        if self.fourier_features:
+            x = Fourier(self.fourier_features, self.fourier_scale, name="fourier")(x)
         for layer in range(self.hidden.hidden_layers):
-            x = nn.tanh(Dense(self.hidden.hidden_dim, name=f"hidden_{layer}")(x))
+            factor = 1.0 if layer else self.first_layer
+            x = nn.tanh(Dense(self.hidden.hidden_dim, factor, name=f"hidden_{layer}")(x))
         own = jax.lax.stop_gradient(x) if self.detached else x
         return {
             name: Dense(size, name=name)(own if name in self.detached else x)

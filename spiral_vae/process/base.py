@@ -21,6 +21,15 @@ class Data:
     x: jax.Array  # [num_points, D]
     held_out: jax.Array | None = None  # points that are not trained on, [m, D], where there are any
 
+    start_z: jax.Array | None = None  # places that the training starts with, [num_points]
+    start_log_evidence: jax.Array | None = None  # of the curve that they are on, nats per point, []
+    start_agreed: jax.Array | None = None  # 1 where two searches found the same, []
+
+    def facts(self) -> dict[str, jax.Array]:
+        """Returns what is one number, by name."""
+        names = ("start_log_evidence", "start_agreed")
+        return {name: value for name, value in self.arrays().items() if name in names}
+
     def arrays(self) -> dict[str, jax.Array]:
         """Returns what there is, by name."""
         return {name: value for name, value in vars(self).items() if value is not None}

@@ -344,6 +344,7 @@ def evaluate_lanes(
             raise Stopped
         group, one, i, number = place
         row = {"lane": number, **rows[number], "status": one.status(i)}
+        row |= {name: float(values[i]) for name, values in one.data.facts().items()}
         if row["status"] == "ok":
             try:
                 report = judge(model_of(group, one, i))

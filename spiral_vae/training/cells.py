@@ -22,6 +22,7 @@ from jax.experimental import multihost_utils
 from spiral_vae import numerics
 from spiral_vae.model import networks
 from spiral_vae.process import Data
+from spiral_vae.start.search import Order
 from spiral_vae.training.train import TERMS, Lane, State, first_failure, init, train_chunk
 
 Probe = Callable[[networks.Params, Data, Lane], dict[str, jax.Array]]
@@ -295,7 +296,7 @@ class _Cell:
         state, data = self.functions.init(self.lanes)
         self._check(data)
         if self.data is None:
-            self.data = data
+            self.data = self._started(data)
         if self.params is not None:
             given = {name: self.params[name] for name in ("encoder", "decoder")}
             state = dataclasses.replace(state, params=state.params | given)
@@ -303,6 +304,27 @@ class _Cell:
             self.state = state
         self.lanes, self.state, self.data = jax.device_put(
             (self.lanes, self.state, self.data), device
+        )
+
+    def _started(self, data: Data) -> Data:
+        """Returns the data with the places of their points, where training starts with them."""
+        if not self.lanes.start.searches:
+            return data
+
+        def of_lane(i: int) -> Order:
+            lane: Lane = jax.tree.map(lambda leaf: leaf[i], self.lanes)
+            sigma = lane.likelihood.known_sigma
+            known = None if sigma is None else float(sigma)
+            return lane.start.order(np.asarray(data.x[i]), int(lane.seed), known)
+
+        with concurrent.futures.ThreadPoolExecutor() as pool:
+            found = list(pool.map(of_lane, range(self.num_lanes)))
+        found += found[-1:] * (len(self.places) - self.num_lanes)  # padding
+        return dataclasses.replace(
+            data,
+            start_z=jnp.asarray([one.z for one in found], jnp.float32),
+            start_log_evidence=jnp.asarray([one.log_evidence for one in found], jnp.float32),
+            start_agreed=jnp.asarray([one.agreed for one in found], jnp.float32),
         )
 
     def _check(self, data: Data) -> None:

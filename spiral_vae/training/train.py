@@ -23,6 +23,7 @@ from spiral_vae.model.networks import Heads, Networks
 from spiral_vae.model.objective import Objective
 from spiral_vae.model.posterior import Posterior
 from spiral_vae.process import Data, Process
+from spiral_vae.start import Start
 from spiral_vae.training import dreams
 from spiral_vae.training.dreams import Dreams
 from spiral_vae.training.optimizer import Optimizer
@@ -79,21 +80,27 @@ class Lane:
     encoder: Dreams = section(Dreams)
     optimizer: Optimizer = section(Optimizer)
     train: Train = section(Train)
+    start: Start = section("start")
 
     @property
     def vae(self) -> networks.VAE:
         """The networks, whose heads posterior and likelihood say."""
         dim, latent_dim = self.data.dim, self.model.latent_dim
+        encoder, decoder = self.model.encoder, self.model.decoder
         return networks.VAE(
             data_dim=dim,
             latent_dim=latent_dim,
             encoder=networks.Network(
-                hidden=self.model.encoder, heads=tuple(self.posterior.heads(latent_dim).items())
+                hidden=encoder,
+                heads=tuple(self.posterior.heads(latent_dim).items()),
+                fourier_features=encoder.fourier_features,
+                fourier_scale=encoder.fourier_scale,
             ),
             decoder=networks.Network(
-                hidden=self.model.decoder,
+                hidden=decoder,
                 heads=tuple(self.likelihood.heads(dim).items()),
                 detached=self.likelihood.detached,
+                first_layer=decoder.first_layer,
             ),
         )
 
@@ -176,6 +183,7 @@ class Batch:
     share: jax.Array  # of the data that these points are
     time: Time
     kl_weight: jax.Array  # by the objective
+    start_z: jax.Array | None = None  # places that the training starts with, [B]
     dream_key: jax.Array | None = None  # where the encoder learns from draws of the model
 
 
@@ -196,8 +204,12 @@ def batches(epoch: jax.Array, key: jax.Array, data: Data, lane: Lane) -> Batch:
     if lane.encoder.any:
         dream_key = jax.random.split(jax.random.fold_in(key_epoch, _DREAM), lane.steps_per_epoch)
     n, size, steps = lane.data.num_points, lane.train.batch_size, lane.steps_per_epoch
-    x = data.x[epoch_order(key_order, n)] if lane.train.shuffle else data.x
+    order = epoch_order(key_order, n) if lane.train.shuffle else slice(None)
+    x = data.x[order]
     x = jnp.pad(x, ((0, steps * size - n), (0, 0))).reshape(steps, size, -1)
+    start_z = None
+    if data.start_z is not None:
+        start_z = jnp.pad(data.start_z[order], (0, steps * size - n)).reshape(steps, size)
     weight = (jnp.arange(steps * size) < n).astype(x.dtype).reshape(steps, size)
     epoch = epoch + jnp.arange(steps) / steps
     time = Time(epoch, epoch / lane.train.num_epochs)
@@ -208,6 +220,7 @@ def batches(epoch: jax.Array, key: jax.Array, data: Data, lane: Lane) -> Batch:
         share=jnp.sum(weight, axis=1) / n,
         time=time,
         kl_weight=jax.vmap(lane.objective.weight)(time),
+        start_z=start_z,
         dream_key=dream_key,
     )
 
@@ -228,7 +241,9 @@ def loss_fn(
     def mean(values: jax.Array) -> jax.Array:
         return values @ (batch.weight / jnp.sum(batch.weight))
 
-    def log_probs(function: Callable, carried: Values, heads: Heads) -> jax.Array:
+    own = params["likelihood"]
+
+    def log_probs(function: Callable, values: Values, heads: Heads) -> jax.Array:
         """Returns function, a log p(x|z), of all samples, [K, B]."""
         of_point = jax.vmap(function, in_axes=(None, None, -1))
         of_points = jax.vmap(of_point, in_axes=(None, -1, -1), out_axes=-1)
@@ -236,10 +251,10 @@ def loss_fn(
         heads = jax.tree.map(
             lambda leaf: jnp.broadcast_to(leaf, (*leaf.shape[:-1], num_points)), heads
         )
-        return of_points(params["likelihood"] | carried, batch.x, heads)
+        return of_points(values, batch.x, heads)
 
     def shares(carried: Values) -> jax.Array:
-        log_prob = log_probs(likelihood.log_prob, carried, draws.heads)
+        log_prob = log_probs(likelihood.log_prob, own | carried, draws.heads)
         return jax.lax.stop_gradient(lane.objective.shares(draws, log_prob, batch.kl_weight))
 
     bound_params = params
@@ -250,7 +265,7 @@ def loss_fn(
     moment = jnp.einsum("kb,ikb,jkb->ijb", shares(carried), residual, residual)
     carried = likelihood.update(carried, mean(moment), batch.share, batch.time)
 
-    log_prob = log_probs(likelihood.log_prob, carried, draws.heads)
+    log_prob = log_probs(likelihood.log_prob, own | carried, draws.heads)
     terms = jax.tree.map(mean, lane.objective.terms(draws, log_prob, batch.kl_weight))
     loss = terms.loss
     if draws.tag is not None:
@@ -258,8 +273,15 @@ def loss_fn(
         loss = loss + jnp.sum(draws.tag * jax.lax.stop_gradient(factors))
     if likelihood.separate:
         heads = vae.decode(params, jax.lax.stop_gradient(draws.z))
-        own = log_probs(likelihood.decoder_log_prob, carried, heads)
-        loss = loss - mean(jnp.sum(shares(carried) * own, axis=0))
+        found = log_probs(likelihood.decoder_log_prob, own | carried, heads)
+        loss = loss - mean(jnp.sum(shares(carried) * found, axis=0))
+    if batch.start_z is not None:
+        places = batch.start_z[None, None]
+        fixed = jax.lax.stop_gradient(own)
+        log_q = lane.posterior.log_prob(vae.encode(params, batch.x), places)
+        log_p = log_probs(likelihood.log_prob, fixed | carried, vae.decode(params, places))
+        pull = lane.start.pull(batch.time.progress)
+        loss = loss - pull * mean(log_q[0] + log_p[0])
     return loss, (terms, carried)
 
 

@@ -76,6 +76,10 @@ def test_groups_come_in_the_order_of_their_first_lanes():
 NEEDS = {
     "objective.kind": {"objective.num_samples": 16},
     "data.size": {"data.kind": "circle"},
+    **{
+        f"start.{name}": {"start.kind": "order"}
+        for name in ("weight", "share", "num_cuts", "max_attempts")
+    },
     "data.num_rings": {"data.kind": "rings"},
     **{
         f"data.{name}": {"data.kind": "lissajous"}
@@ -113,6 +117,8 @@ NEEDS = {
 }
 NUMBERS = {
     "data.size": "1,2",
+    "start.weight": "1,2",
+    "start.share": "0.1,0.2",
     "data.phase": "0.1,0.2",
     "likelihood.anneal_from": "0.8,0.9",
     "data.omega": "1,2",
@@ -154,6 +160,12 @@ PARTS = {  # the fields of parts lie in the section of the whole
 SHAPES = {
     "data.kind": [kind for kind in fields.kinds("data") if kind != "table"],
     "data.num_rings": [2, 3],
+    "start.kind": list(fields.kinds("start")),
+    "start.num_cuts": [10, 20],
+    "start.max_attempts": [2, 3],
+    "model.encoder.fourier_features": [4, 8],
+    "model.encoder.fourier_scale": [0.5, 2.0],
+    "model.decoder.first_layer": [1.0, 3.0],
     "data.frequency_x": [1, 3],
     "data.frequency_y": [1, 3],
     "data.standardise": [True, False],
@@ -184,6 +196,7 @@ SHAPES = {
 }
 FAMILIES = {  # of which a field names a kind
     "data.kind": "data",
+    "start.kind": "start",
     "posterior.kind": "posterior",
     "likelihood.kind": "likelihood",
     "likelihood.estimator": "estimator",

@@ -9,6 +9,7 @@ from scipy import special, stats
 from spiral_vae.exact import evaluate, ground_truth, inference
 from spiral_vae.exact.inference import Posteriors
 from spiral_vae.exact.metrics import METRICS
+from spiral_vae.maths.noise import StudentT
 from spiral_vae.maths.observation import Observation, around
 from spiral_vae.model.posterior import Gaussian
 from spiral_vae.process import Spiral
@@ -165,7 +166,8 @@ def test_a_mirrored_latent_changes_only_the_sign_of_spearman(exact):
     )
 
 
-_HELD_OUT = [name for name, metric in METRICS.items() if "held-out points" in metric.needs]
+_OTHER = {"held-out points", "a start by order"}  # what these reports are without
+_LACKING = [name for name, metric in METRICS.items() if _OTHER & {*metric.needs}]
 
 
 def test_a_mirrored_two_latent_model_reports_its_strongest_latent():
@@ -197,7 +199,7 @@ def test_a_mirrored_two_latent_model_reports_its_strongest_latent():
     for name in ("elbo", "kl_to_prior", "nll", "kl_to_truth", "inference_gap"):
         assert m[name] == pytest.approx(one[name], abs=1e-6), name  # a grid of step 0.04 in z
     lacking = [name for name, metric in METRICS.items() if "one latent" in metric.needs]
-    assert set(METRICS) - set(m) == {*lacking, *_HELD_OUT, "sigma_z", "sigma_z_ratio"}
+    assert set(METRICS) - set(m) == {*lacking, *_LACKING, "sigma_z", "sigma_z_ratio"}
     assert list(m) == [name for name in METRICS if name in m]
 
 
@@ -286,6 +288,23 @@ def test_the_distance_of_the_truth_is_weighted_by_its_own_law():
     square = np.sum((_curve(u) - point) ** 2, axis=1)
     wanted = np.sqrt(np.trapezoid(square, u) / 0.99) / 0.2
     assert m["truth_to_curve"] == pytest.approx(wanted, rel=1e-6)
+
+
+@pytest.mark.parametrize("dof", [3.0, 30.0])
+def test_the_coverage_of_other_noise_is_that_of_its_cube(dof):
+    """The truth's noise is Gaussian and of the same scale; each dimension counts for itself."""
+    t, x = _data()
+
+    def observe(z):
+        plain = around(_exact_decode, 0.2)(z)
+        return dataclasses.replace(plain, noise=StudentT(np.full((len(z), 2), dof)))
+
+    encode = _moments_encoder(_exact_decode, 0.2)
+    found = evaluate.evaluate(encode, observe, curve=BASIC, t=t, x=x, gap_points=2).calibration
+    side = np.sqrt(found.nominal)
+    edge = stats.t(dof).ppf((1 + side) / 2)
+    wanted = (2 * special.ndtr(edge) - 1) ** 2
+    np.testing.assert_allclose(found.noise_coverage, wanted, atol=4 * 0.5 / np.sqrt(2_000))
 
 
 def test_three_latents_are_refused():
@@ -498,7 +517,7 @@ def test_the_exact_decoder_of_uneven_noise_is_exact_in_it():
 
 
 def test_metrics_are_declared_and_in_their_order(exact):
-    lacking = {"sigma_z", "sigma_z_ratio", *_HELD_OUT}  # of a third dimension, of own data
+    lacking = {"sigma_z", "sigma_z_ratio", *_LACKING}  # of a third dimension, of own data
     assert list(exact.metrics) == [name for name in METRICS if name not in lacking]
 
 
@@ -524,7 +543,7 @@ def test_the_exact_decoder_in_three_dimensions_is_at_no_distance():
     observe = around(decode, 0.6)
     report = evaluate.evaluate(encode, observe, curve=HELIX, t=t, x=x, gap_points=4)
     m, truth = report.metrics, ground_truth.truth(HELIX)
-    assert set(METRICS) - set(m) == {*_HELD_OUT, "noise_correlation"}  # of a plane
+    assert set(METRICS) - set(m) == {*_LACKING, "noise_correlation"}  # of a plane
     assert m["kl_to_truth"] == pytest.approx(0, abs=1e-6)
     assert m["nll"] == pytest.approx(truth.entropy.value, abs=1e-6)
     assert m["recovered_fraction"] == pytest.approx(1, abs=1e-6)

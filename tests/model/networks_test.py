@@ -166,3 +166,45 @@ def test_equal_models_are_one_static_argument():
     assert hash(_vae()) == hash(_vae())
     assert _vae() != _vae(latent_dim=2)
     assert _vae() != _vae(data_dim=3)
+
+
+# What curves that wind often need
+
+
+def _network(**own):
+    hidden = networks.Hidden(hidden_dim=5, hidden_layers=2)
+    return networks.Network(hidden=hidden, heads=(("mean", 1),), **own)
+
+
+def test_fourier_features_stand_beside_x_and_are_not_trained():
+    network = _network(fourier_features=7, fourier_scale=3.0)
+    x = jax.random.normal(jax.random.key(1), (2, 4))
+    params = network.init(jax.random.key(0), x)["params"]
+    kernel = params["fourier"]["kernel"]
+    assert kernel.shape == (2, 7) and params["hidden_0"]["kernel"].shape == (2 + 14, 5)
+    many = _network(fourier_features=4000, fourier_scale=3.0)
+    drawn = many.init(jax.random.key(0), x)["params"]["fourier"]["kernel"]
+    assert np.std(drawn) == pytest.approx(3, rel=0.05)
+    angle = np.asarray(kernel).T @ np.asarray(x)
+    plain = _network()
+    features = np.concatenate([x, np.sin(angle), np.cos(angle)])
+    rest = {name: one for name, one in params.items() if name != "fourier"}
+    np.testing.assert_allclose(
+        network.apply({"params": params}, x)["mean"],
+        plain.apply({"params": rest}, features)["mean"],
+        rtol=1e-5,
+    )
+    grads = jax.grad(lambda p: jnp.sum(network.apply({"params": p}, x)["mean"]))(params)
+    assert np.all(np.asarray(grads["fourier"]["kernel"]) == 0)
+    assert np.any(np.asarray(grads["hidden_0"]["kernel"]) != 0)
+
+
+def test_the_factor_is_on_the_first_layer_alone():
+    x = jnp.ones((1, 1))
+    plain, wide = (
+        _network(first_layer=factor).init(jax.random.key(0), x)["params"] for factor in (1.0, 3.0)
+    )
+    for name in plain:
+        factor = 3 if name == "hidden_0" else 1
+        for part in ("kernel", "bias"):
+            np.testing.assert_allclose(wide[name][part], factor * plain[name][part], rtol=1e-6)

@@ -11,7 +11,9 @@ from scipy import stats
 
 from spiral_vae.maths import gaussian
 from spiral_vae.maths.ramp import Time
+from spiral_vae.model.likelihood import Learned
 from spiral_vae.model.objective import Elbo
+from spiral_vae.start import ByOrder
 from spiral_vae.training import train
 from spiral_vae.training.optimizer import Constant, Cosine, Step
 from tests.lanes import CLOSED_FORM, POISONS, VAE, assert_same, heteroscedastic, make_lane
@@ -421,3 +423,37 @@ def test_an_adam_that_overflows_in_silence_is_not_kept():
     assert all(np.isfinite(value) for value in metrics.values())
     assert int(state.epoch) == 0
     assert_same(state.opt_state, start.opt_state)
+
+
+# A start with the points' places
+
+
+def test_the_pull_is_the_likelihood_of_the_places_and_moves_no_sigma():
+    lane = make_lane(likelihood=Learned(sigma=np.float32(0.5)))
+    lane = dataclasses.replace(lane, start=ByOrder(weight=np.float32(2.0), share=np.float32(0.5)))
+    state, data = _INIT(lane)
+    places = jax.random.normal(jax.random.key(4), (10,))
+    plain = train.batches(jnp.zeros((), jnp.int32), state.key, data, lane)
+    data = dataclasses.replace(data, start_z=places)
+    pulled = train.batches(jnp.zeros((), jnp.int32), state.key, data, lane)
+    # each point keeps its own place, through shuffling and padding
+    by_x = {float(x): float(z) for x, z in zip(data.x[:, 0], places, strict=True)}
+    shown = np.asarray(pulled.weight, bool)
+    for x, z in zip(pulled.x[:, 0][shown], pulled.start_z[shown], strict=True):
+        assert by_x[float(x)] == float(z)
+    first, rest = (jax.tree.map(lambda leaf: leaf[0], batch) for batch in (plain, pulled))
+
+    def loss(params, batch):
+        return train.loss_fn(params, state.carried, batch, lane)[0]
+
+    (before, grads), (after, own) = (
+        jax.value_and_grad(loss)(state.params, batch) for batch in (first, rest)
+    )
+    heads = lane.vae.encode(state.params, rest.x)
+    mean, scale = heads["mean"][0], np.exp(0.5 * heads["logvar"][0])
+    log_q = stats.norm(mean, scale).logpdf(rest.start_z)
+    decoded = lane.vae.decode(state.params, rest.start_z[None])["mean"]
+    log_p = stats.norm(decoded, 0.5).logpdf(rest.x).sum(axis=0)
+    assert float(after - before) == pytest.approx(-2 * np.mean(log_q + log_p), rel=1e-4)
+    np.testing.assert_array_equal(own["likelihood"]["log_scale"], grads["likelihood"]["log_scale"])
+    assert not np.array_equal(own["decoder"]["mean"]["bias"], grads["decoder"]["mean"]["bias"])

@@ -55,6 +55,11 @@ class Likelihood(abc.ABC):
         """The learning rate of the parameters of `init`, where it has any."""
         return 0.0
 
+    @property
+    def known_sigma(self) -> Number | None:
+        """Sigma, where it is given."""
+        return None
+
     def init(self, dim: int) -> tuple[Values, Values]:
         """Returns the parameters for the gradient and the values that `update` keeps."""
         del dim

@@ -1,0 +1,48 @@
+"""The start with an order of the points, found by `search`."""
+
+import dataclasses
+from typing import ClassVar
+
+import jax
+import numpy as np
+
+from spiral_vae.fields import NOT_NEGATIVE, Together, field, integer, kind, number
+from spiral_vae.maths import ramp
+from spiral_vae.maths.arrays import Number
+from spiral_vae.start.base import Start
+from spiral_vae.start.search import Order, search
+
+
+@kind("start", "order")
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ByOrder(Start):
+    """An order along the curve, as normal scores z*, and a pull towards it that fades.
+
+    The loss gains pull (1 - p / share) E[-log q(z*|x) - log p(x|z*)] for a progress p < share; the
+    likelihood's own parameters take no part in it.
+    """
+
+    searches: ClassVar[bool] = True
+    of_length: ClassVar[bool] = True
+    together: ClassVar[tuple[Together, ...]] = (
+        Together(
+            ("start.kind", "model.latent_dim"),
+            lambda kind, latent_dim: kind != "order" or latent_dim == 1,
+            "an order is of one latent: model.latent_dim must be 1",
+        ),
+    )
+
+    weight: Number = field(3.0, NOT_NEGATIVE, "of the pull towards the order, at first")
+    share: Number = field(0.3, number(1e-3, 1), "of the training over which the pull fades to 0")
+    num_cuts: int = field(
+        250, integer(0, 10**5), "of the curve in each of three rounds of an attempt", static=True
+    )
+    max_attempts: int = field(
+        6, integer(1, 100), "of the search, which ends when two agree", static=True
+    )
+
+    def order(self, x: np.ndarray, seed: int, sigma: float | None) -> Order:
+        return search(x, seed, sigma, num_cuts=self.num_cuts, max_attempts=self.max_attempts)
+
+    def pull(self, progress: jax.Array) -> jax.Array:
+        return self.weight * (1 - ramp.rise(progress, self.share))
