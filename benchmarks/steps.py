@@ -35,6 +35,7 @@ WAYS: dict[str, dict[str, Any]] = {
     "Gaussian, IWAE-8": _IWAE,
     "Gaussian, IWAE-8, DReG": _IWAE | {"objective.estimator": "dreg"},
     "mixture of 4, IWAE-2": _MIXTURE | _IWAE | {"objective.num_samples": 2},
+    "Gaussian, evidence-256": {"objective.kind": "evidence", "objective.num_samples": 256},
     "Gaussian, ELBO, dreams": {"encoder.after": 0.3},
 }
 

@@ -16,7 +16,7 @@ from experiments import drawing
 from experiments.experiment import Experiment, main
 from spiral_vae.configs import heteroscedastic as config
 from spiral_vae.configs.recommended import LEARNED
-from spiral_vae.exact import evaluate, ground_truth
+from spiral_vae.exact import ground_truth, recovery
 from spiral_vae.exact.model import Model
 from spiral_vae.runs.load import load
 
@@ -53,7 +53,7 @@ def _along(model: Model) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Returns t [T], the noise found there and the true one, root mean squares, [T] each."""
     truth = ground_truth.truth(model.curve)
     density = ground_truth.model_density(model.observe, 1)
-    both = evaluate.sigmas_along_truth(density.fine, truth)
+    both = recovery.sigmas_along_truth(density.fine, truth)
     return (truth.density.fine.z[:, 0], *(np.sqrt(np.mean(s**2, axis=1)) for s in both))
 
 

@@ -37,6 +37,7 @@ RESULTS = {
     "posteriors": ["posteriors", "posteriors_turns"],
     "amortisation": ["amortisation"],
     "gradients": ["gradients"],
+    "curves": ["curves"],
 }
 
 
