@@ -16,7 +16,7 @@ def get_config() -> ml_collections.ConfigDict:
     """Returns the config of experiments/curves.py."""
     config = two_turns.get_config()
     config.data.omega = 2.8 * math.pi
-    config.num_seeds = 16
+    config.num_seeds = 8
     config.evaluate.every = 0.0
     config.sweep = ("data.kind=" + ",".join(KINDS),)
     return config

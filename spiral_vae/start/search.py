@@ -72,14 +72,13 @@ def _attempt(x: np.ndarray, sigma: float | None, num_cuts: int, rng: np.random.G
     y = ridge.ridge(x, max(width, 1.25 * first), width, rng.uniform(3, 7))
     places = _thinned(y, 0.6 * first)
     along = _along(y, places[path.shortest(places, rng)])
-    start = sigma
-    if start is None:
-        start = max(0.5 * first, float(np.sqrt(np.mean(np.sum((x - y) ** 2, axis=1)))))
-    price = curve.Price(_BENDING, learn_sigma=sigma is None)
-    found = curve.fitted(x, curve.even_nodes(y, along, _NUM_NODES), start, price, 40)
+    # Sigma stays while the curve is cut: a larger one would be a good excuse for fewer arms.
+    price = curve.Price(_BENDING, learn_sigma=False)
+    found = curve.fitted(x, curve.even_nodes(y, along, _NUM_NODES), first, price, 40)
     for heat in _HEATS:
         found = curve.mended(x, found, price, rng, num_cuts=num_cuts, heat=heat)
-    return curve.fitted(x, found.nodes, found.sigma, price, 60)
+    last = curve.Price(_BENDING, learn_sigma=sigma is None)
+    return curve.fitted(x, found.nodes, first, last, 60)
 
 
 def _thinned(y: np.ndarray, radius: float) -> np.ndarray:
