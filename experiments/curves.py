@@ -13,7 +13,7 @@ from experiments import drawing
 from experiments.experiment import Experiment, main
 from spiral_vae.configs import curves as config
 
-_METRICS = ("kl_to_truth", "order_of_curve", "inference_gap_new")
+_METRICS = ("kl_to_truth", "order_of_curve", "order_of_decoder")
 
 
 def curves(experiment: Experiment) -> None:

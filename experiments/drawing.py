@@ -24,6 +24,8 @@ LABELS = {  # short ones: panels are narrow
     "encoder_overfit": "new less training, nats",
     "approximation_gap": "approximation gap, nats",
     "spearman": "|Spearman's $\\rho$|",
+    "order_of_curve": "order of the encoder",
+    "order_of_decoder": "order of the decoder",
     "sigma_ratio": r"$\hat\sigma$ / noise sigma",
     "sigma_x_ratio": r"$\hat\sigma_x$ / true",
     "sigma_y_ratio": r"$\hat\sigma_y$ / true",

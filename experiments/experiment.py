@@ -48,6 +48,7 @@ class Experiment:
         if self.quick:
             config.num_seeds = min(config.num_seeds, 2)
             config.data.num_points = min(config.data.num_points, 200)
+            config.train.batch_size = min(config.train.batch_size, config.data.num_points)
             config.train.num_epochs = 40
             config.train.log_every = 20
             config.evaluate.every = min(config.evaluate.every, 0.5)
