@@ -22,7 +22,7 @@ from experiments import drawing
 from experiments.experiment import Experiment, main
 from spiral_vae.configs import unknown_sigma as config
 from spiral_vae.configs.recommended import LEARNED
-from spiral_vae.exact.evaluate import FOUND_ORDER, RECOVERED_KL
+from spiral_vae.exact.recovery import FOUND_ORDER, RECOVERED_KL
 from spiral_vae.runs.run import Outcome
 
 WAYS = {

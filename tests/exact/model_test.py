@@ -7,9 +7,10 @@ from spiral_vae.exact import model
 from spiral_vae.model import networks
 from spiral_vae.model.likelihood import Fixed, FullCovariance
 from spiral_vae.model.likelihood.estimator import ByGradient
-from spiral_vae.model.networks import Hidden, Networks
+from spiral_vae.model.networks import Decoder, Encoder, Hidden, Networks
 from spiral_vae.model.objective import Elbo
 from spiral_vae.process import Spiral
+from spiral_vae.start import Nothing
 from spiral_vae.training import train
 from spiral_vae.training.dreams import Dreams
 from spiral_vae.training.optimizer import Optimizer
@@ -71,8 +72,8 @@ def test_a_lane_as_functions_is_judged_by_its_own_family_and_curve():
         data=Spiral(num_points=10, omega=2.0, noise_sigma=1.0),
         model=Networks(
             latent_dim=1,
-            encoder=Hidden(hidden_dim=8, hidden_layers=1),
-            decoder=Hidden(hidden_dim=4, hidden_layers=1),
+            encoder=Encoder(hidden_dim=8, hidden_layers=1),
+            decoder=Decoder(hidden_dim=4, hidden_layers=1),
         ),
         posterior=Bare(),
         likelihood=Fixed(sigma=0.3),
@@ -80,6 +81,7 @@ def test_a_lane_as_functions_is_judged_by_its_own_family_and_curve():
         encoder=Dreams(),
         optimizer=Optimizer(),
         train=Train(batch_size=5),
+        start=Nothing(),
     )
     state, data = train.init(lane)
     found = model.of_lane(lane, state.all_params, data)

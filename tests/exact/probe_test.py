@@ -11,10 +11,11 @@ from scipy import special
 from spiral_vae.exact import evaluate, probe
 from spiral_vae.exact.model import judge, of_lane
 from spiral_vae.model.likelihood import Fixed, FullCovariance
-from spiral_vae.model.networks import Hidden, Networks
+from spiral_vae.model.networks import Decoder, Encoder, Networks
 from spiral_vae.model.objective import Elbo
 from spiral_vae.model.posterior import Gaussian
 from spiral_vae.process import Data, Spiral
+from spiral_vae.start import Nothing
 from spiral_vae.training.dreams import Dreams
 from spiral_vae.training.optimizer import Optimizer
 from spiral_vae.training.train import Lane, Train
@@ -23,7 +24,7 @@ from tests.exact.families import Bare
 
 PI = np.pi
 BASIC = Spiral(omega=2.8 * PI, rdot=2.5, noise_sigma=0.2, u_start=0.01, u_stop=1.0)
-HIDDEN = Hidden(hidden_dim=32, hidden_layers=1)
+HIDDEN = {"hidden_dim": 32, "hidden_layers": 1}
 _PROBE = jax.jit(probe.probe)
 
 
@@ -32,13 +33,14 @@ def _lane(likelihood, curve=BASIC, posterior=None, latent_dim=1):
     lane = Lane(
         seed=0,
         data=curve,
-        model=Networks(latent_dim=latent_dim, encoder=HIDDEN, decoder=HIDDEN),
+        model=Networks(latent_dim=latent_dim, encoder=Encoder(**HIDDEN), decoder=Decoder(**HIDDEN)),
         posterior=posterior or Gaussian(),
         likelihood=likelihood,
         objective=Elbo(),
         encoder=Dreams(),
         optimizer=Optimizer(),
         train=Train(),
+        start=Nothing(),
     )
     return jax.tree.map(jnp.float32, lane)
 
