@@ -11,7 +11,7 @@ from scipy import integrate, stats
 
 from spiral_vae import fields
 from spiral_vae.fields import pytree
-from spiral_vae.process import Interval, PlaneCurve
+from spiral_vae.process import Curve, Interval, PlaneCurve
 
 
 @pytree
@@ -56,7 +56,7 @@ DASHES = Dashes(noise_sigma=0.05)
 CURVES = {"cubic": CUBIC, "dashes": DASHES} | {
     name: cls(size=1.7, noise_slope=0.1) if "size" in cls.__dataclass_fields__ else cls()
     for name, cls in fields.kinds("data").items()
-    if not fields.is_own(cls)
+    if issubclass(cls, Curve) and not fields.is_own(cls)
 }
 curves = pytest.mark.parametrize("curve", CURVES.values(), ids=CURVES.keys())
 
