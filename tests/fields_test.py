@@ -218,6 +218,11 @@ def test_a_field_off_its_default_is_refused_where_nothing_uses_it(path):
             "likelihood.anneal=0.0, likelihood.anneal_from=0.8",
         ),
         (
+            {"likelihood.anneal": 0.7, "encoder.after": 0.4},
+            "likelihood.anneal + encoder.after must be <= 1: what is added stays as it is after, "
+            "found likelihood.anneal=0.7, encoder.after=0.4",
+        ),
+        (
             {"encoder.sleep": 0.6, "encoder.after": 0.6},
             "encoder.sleep + encoder.after must be <= 1, found encoder.sleep=0.6, "
             "encoder.after=0.6",

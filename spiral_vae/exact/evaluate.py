@@ -116,12 +116,11 @@ def evaluate(
     if curve is not None and t is None:
         raise ValueError("where the curve is known, t is too: the place of each point on it")
     family = posterior or Gaussian()
-    points_x = np.asarray(x, np.float64)
-    latent_dim = Posteriors(family, encode(points_x[:1])).latent_dim
-    along = t if t is not None else Posteriors(family, encode(points_x)).mean[:, 0]
-    order = np.argsort(along, kind="stable")
-    thin = order[np.linspace(0, len(x) - 1, min(len(x), MAX_POINTS)).round().astype(int)]
-    along, x = np.asarray(along, np.float64)[thin], points_x[thin]
+    x = np.asarray(x, np.float64)
+    latent_dim = Posteriors(family, encode(x[:1])).latent_dim
+    along = t if t is not None else Posteriors(family, encode(x)).mean[:, 0]
+    thin = np.argsort(along, kind="stable")[_evenly(len(x), MAX_POINTS)]
+    along, x = np.asarray(along, np.float64)[thin], x[thin]
     centre = observe(np.zeros((1, latent_dim))).mean
     reach = float(np.max(np.linalg.norm(x - centre, axis=1)))
     density = ground_truth.model_density(observe, latent_dim, reach)
@@ -140,11 +139,12 @@ def evaluate(
         metrics |= recovery(encode, observe, density, q, curve)
         metrics["overfit_gap"] = metrics["train_log_evidence"] + metrics["nll"]
     elif held_out is not None:
-        some = np.asarray(held_out[:MAX_POINTS], np.float64)  # they are in random order
+        held_out = np.asarray(held_out, np.float64)
+        some = held_out[_evenly(len(held_out), MAX_POINTS)]
         place = Posteriors(family, encode(some)).mean[:, 0]
         rising = np.argsort(place)
         new = known(place[rising], some[rising])
-        metrics |= _held_out_metrics(points, -density.log_density(np.asarray(held_out))[0])
+        metrics |= _held_out_metrics(points, -density.log_density(held_out)[0])
     if new is not None:
         metrics["inference_gap_new"] = np.mean(new.gap)
         metrics["encoder_overfit"] = np.mean(new.gap) - np.mean(points.gap)
@@ -174,7 +174,7 @@ def evaluate(
 
 def take_apart(points: Points, observe: Observe, density: ground_truth.Density, num: int) -> Gaps:
     """Returns the gaps of `num` of the points, evenly along t; of one latent dimension."""
-    some = np.linspace(0, len(points.t) - 1, min(len(points.t), num)).round().astype(int)
+    some = _evenly(len(points.t), num)
     x, q = points.x[some], points.q[some]
     best = best_gaussian(x, q, observe, density.fine)
     member = best_member(x, q, observe, density.coarse, best)  # fine enough to search on
@@ -188,6 +188,11 @@ def take_apart(points: Points, observe: Observe, density: ground_truth.Density, 
         best=best.q,
         member=member.q,
     )
+
+
+def _evenly(num: int, most: int) -> np.ndarray:
+    """Returns places evenly among `num`, all of them or as many as `most`."""
+    return np.linspace(0, num - 1, min(num, most)).round().astype(int)
 
 
 def new_points(curve: Curve) -> tuple[np.ndarray, np.ndarray]:
@@ -283,12 +288,11 @@ def _gap_metrics(gaps: Gaps, of: str) -> dict[str, float]:
 
 def _noise_metrics(nodes: Mixture) -> dict[str, float]:
     """Returns the decoder's noise, its root mean square over p(z)."""
-    weight = np.exp(nodes.log_weight + nodes.log_prior)
-    sigmas = observation_lib.mean_sigmas(nodes.observation, weight)
+    sigmas = nodes.noise_sigmas
     metrics = {"sigma": np.sqrt(np.mean(sigmas**2))}
     metrics |= {f"sigma_{axis}": sigmas[i] for i, axis in enumerate(axes_of(len(sigmas)))}
     if len(sigmas) == 2:
-        total = np.tensordot(weight, observation_lib.covariance(nodes.observation), axes=1)
+        total = np.tensordot(nodes.mass, observation_lib.covariance(nodes.observation), axes=1)
         metrics["noise_correlation"] = total[0, 1] / np.sqrt(total[0, 0] * total[1, 1])
     return metrics
 

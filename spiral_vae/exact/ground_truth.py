@@ -178,7 +178,7 @@ def space(density: Density, step: float | None = None) -> Space:
     """
     mean = density.fine.mean
     smallest, largest = observation_lib.extremes(density.fine.observation)
-    step = step or _STEP * float(smallest.min())
+    step = step or _step(density)
     margin = int(np.ceil(_RADIUS * float(largest.max()) / step))
     # Thin out the curve to cells of the grid, then take every cell within the margin of one.
     cells = np.unique(np.rint(mean / step).astype(np.int64), axis=0)
@@ -230,11 +230,17 @@ class Truth:
         return 0.5 * dim * (LOG_2PI + 1 + np.log(np.trace(self.covariance) / dim))
 
 
-def _num_cells(density: Density) -> float:
+def _step(density: Density) -> float:
+    """Returns the step of a grid of the space that a density asks for."""
+    smallest, _ = observation_lib.extremes(density.fine.observation)
+    return _STEP * float(smallest.min())
+
+
+def _num_cells(density: Density, step: float) -> float:
     """Returns how many cells a grid of the space would have at most."""
-    smallest, largest = observation_lib.extremes(density.fine.observation)
+    _, largest = observation_lib.extremes(density.fine.observation)
     extent = np.ptp(density.fine.mean, axis=0) + 2 * _RADIUS * largest.max()
-    return float(np.prod(extent / (_STEP * smallest.min())))
+    return float(np.prod(extent / step))
 
 
 def _draws(curve: Curve, density: Density) -> Draws:
@@ -253,14 +259,14 @@ def truth(curve: Curve) -> Truth:
 def _truth(curve: Curve) -> Truth:
     found = truth_density(curve)
     nodes: Space | Draws
-    if curve.dim > 2 and _num_cells(found) > _MAX_SPATIAL_CELLS:
+    if curve.dim > 2 and _num_cells(found, _step(found)) > _MAX_SPATIAL_CELLS:
         nodes = _draws(curve, found)
     else:
         nodes = space(found)
     log_density = mixture.log_density(nodes.x, found.fine)
     density = np.exp(log_density)
     entropy = nodes.integral(-density * log_density)
-    weight = np.exp(found.fine.log_weight + found.fine.log_prior)
+    weight = found.fine.mass
     noise = found.fine.observation
     diagonal = np.diagonal(noise.scale, axis1=1, axis2=2)
     noise_entropy = (
@@ -276,7 +282,7 @@ def _truth(curve: Curve) -> Truth:
         information=Estimate(entropy.value - noise_entropy, entropy.error),
         mean=mean,
         covariance=covariance,
-        noise_sigmas=observation_lib.mean_sigmas(noise, weight),
+        noise_sigmas=found.fine.noise_sigmas,
     )
 
 
@@ -303,11 +309,8 @@ def kl_from_truth(truth: Truth, model: Density, max_nodes: int = 200_000) -> Est
 
     That of noise with other than Gaussian tails is not: its KL may be infinite, as p*'s are.
     """
-    smallest, largest = observation_lib.extremes(model.fine.observation)
-    own, _ = observation_lib.extremes(truth.density.fine.observation)
-    step = _STEP * min(float(smallest.min()), float(own.min()))
-    extent = np.ptp(model.fine.mean, axis=0) + 2 * _RADIUS * largest.max()
-    if not model.fine.observation.noise.gaussian or np.prod(extent / step) > max_nodes:
+    step = min(_step(model), _step(truth.density))
+    if not model.fine.observation.noise.gaussian or _num_cells(model, step) > max_nodes:
         return Estimate(np.nan, np.nan)
     nodes = space(model, step)
     log_density = mixture.log_density(nodes.x, model.fine)

@@ -49,6 +49,16 @@ class Mixture:
         """The means of p(x|z), [K, D]."""
         return self.observation.mean
 
+    @property
+    def mass(self) -> np.ndarray:
+        """The share of each node in p(x), [K], of sum 1 up to the error of the rule."""
+        return np.exp(self.log_weight + self.log_prior)
+
+    @property
+    def noise_sigmas(self) -> np.ndarray:
+        """The root mean square of the noise in each dimension, [D]."""
+        return observation_lib.mean_sigmas(self.observation, self.mass)
+
 
 def gauss_legendre(edges: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Returns nodes and weights, [..., PANEL_NODES * P], of Gauss-Legendre on P panels.
@@ -176,8 +186,7 @@ def _log_likelihoods(x: jax.Array, observation: Observation) -> jax.Array:
 
 def covariance(mixture: Mixture) -> tuple[np.ndarray, np.ndarray]:
     """Returns the mean [D] and the covariance [D, D] of x."""
-    weight = np.exp(mixture.log_weight + mixture.log_prior)
-    weight = weight / weight.sum()
+    weight = mixture.mass / mixture.mass.sum()
     mean = weight @ mixture.mean
     centred = mixture.mean - mean
     noise = np.tensordot(weight, observation_lib.covariance(mixture.observation), axes=1)

@@ -76,10 +76,8 @@ def sigmas_along_truth(nodes: Mixture, truth: Truth) -> tuple[np.ndarray, np.nda
 
 def _sigma_metrics(nodes: Mixture, truth: Truth) -> dict[str, float]:
     """Returns how the decoder's noise differs from the true one."""
-    weight = np.exp(nodes.log_weight + nodes.log_prior)
-    sigmas = observation_lib.mean_sigmas(nodes.observation, weight)
+    sigmas, along = nodes.noise_sigmas, truth.density.fine.mass
     log_ratio = np.abs(np.log(np.divide(*sigmas_along_truth(nodes, truth))))
-    along = np.exp(truth.density.fine.log_weight + truth.density.fine.log_prior)
     metrics = {
         "sigma_ratio": np.sqrt(np.mean(sigmas**2)) / truth.noise_sigma,
         "sigma_log_ratio_rms": np.sqrt(along @ np.mean(log_ratio**2, axis=1) / along.sum()),
@@ -102,7 +100,7 @@ def _curve_metrics(observe: Observe, latent_dim: int, truth: Truth) -> dict[str,
         z = rng.standard_normal((16_384, latent_dim))
     model = observe(z).mean
     nodes = truth.density.fine
-    weight = np.exp(nodes.log_weight + nodes.log_prior)
+    weight = nodes.mass
     to_model, _ = cKDTree(model).query(nodes.mean)
     to_truth, _ = cKDTree(nodes.mean).query(model)
     spread = np.max(np.sum((model - truth.mean) ** 2, axis=1)) / np.trace(truth.covariance)

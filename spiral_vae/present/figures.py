@@ -60,12 +60,12 @@ def draw(folder: Path, arrays: Mapping[str, Mapping[str, Any]]) -> None:
 
 
 def _curve(model: Model, truth: Truth | None) -> dict[str, Any]:
-    """Returns the true curve in the plane, or else the decoder's; of a surface nothing."""
+    """Returns the true curve in the plane, or else the decoder's; a surface has none."""
     if truth is not None:
         return {"curve": _in_plane(truth.density.fine.mean), "curve_name": "noise-free curve"}
-    z = np.linspace(-3, 3, 601)[:, None]
     if model.posteriors(model.x[:1]).latent_dim > 1:
-        return {"curve": np.zeros((0, 2)), "curve_name": "none"}
+        return {"curve": np.zeros((0, 2)), "curve_name": None}
+    z = np.linspace(-3, 3, 601)[:, None]
     return {"curve": _in_plane(model.decode(z)), "curve_name": "mean of $p(x|z)$, $|z| < 3$"}
 
 

@@ -84,7 +84,7 @@ def basic_run(
     reconstruction: np.ndarray,
     samples: np.ndarray,
     curve: np.ndarray,
-    curve_name: str = "noise-free curve",
+    curve_name: str | None = "noise-free curve",
 ) -> Figure:
     """Draws what a run learned: the latent against t, reconstructions, generated points.
 
@@ -95,7 +95,7 @@ def basic_run(
       reconstruction: the decoder's mean at `mean`, [n, 2].
       samples: points generated from the prior, the decoder's noise included, [m, 2].
       curve: the curve without noise, or that of a decoder, [k, 2].
-      curve_name: which it is.
+      curve_name: which it is, for the legend; None where there is none.
     """
     figure = new_figure(4.0)
     latent, middle, right = figure.subplots(1, 3)
@@ -196,7 +196,7 @@ def progress(
         nll, prior, gap = figure.subplots(1, 3).flat
         ends = []
         if nll_held_out is not None:
-            ends.append(_along_training(nll, epoch, nll_held_out, of="at held-out points"))
+            ends.append(_along_training(nll, epoch, nll_held_out, of="at new points"))
         if train_log_evidence is not None:
             own = {"colour": _LANES[3], "of": "at training points"}
             ends.append(_along_training(nll, epoch, -train_log_evidence, **own))
@@ -206,7 +206,8 @@ def progress(
     _along_training(prior, epoch, kl_to_prior)
     prior.set(title="KL to the prior", ylabel=METRICS["kl_to_prior"].axis)
     if inference_gap_new is not None:
-        _along_training(gap, epoch, inference_gap_new)
+        of = "at new points" if len(inference_gap_new) == 1 else ""  # else it is the median's
+        _along_training(gap, epoch, inference_gap_new, of=of)
     _along_training(gap, epoch, inference_gap, colour=_LANES[3], of="at training points")
     gap.set(title="Inference gap", ylabel=METRICS["inference_gap"].axis)
     return shared_legend(figure)
@@ -303,7 +304,7 @@ def posterior(
     points: np.ndarray,
     x: np.ndarray,
     curve: np.ndarray,
-    curve_name: str = "noise-free curve",
+    curve_name: str | None = "noise-free curve",
     local: bool = False,
 ) -> Figure:
     """Draws densities over z for p <= 6 chosen points, and where these points lie.
@@ -316,7 +317,7 @@ def posterior(
       points: the chosen points, [p, 2].
       x: data, [n, 2].
       curve: the curve without noise, or that of a decoder, [c, 2].
-      curve_name: which it is.
+      curve_name: which it is, for the legend; None where there is none.
       local: whether the family may have better members than those found.
     """
     columns = min(len(points), 3)

@@ -1,15 +1,12 @@
 """Points of one's own, from a file: nothing is known of what made them.
 
-A table is a file of comma- or tab-separated values, with a line of names or without, or a numpy
-array [rows, columns] in an .npy or .npz file. The seed draws which rows are trained on, in which
-order; the others are held out, so that what the model is worth elsewhere can be told.
+The seed draws which rows are trained on; the others are held out, so that what the model is worth
+elsewhere can be told.
 """
 
-import csv
 import dataclasses
 import functools
-import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -18,10 +15,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from spiral_vae.fields import BOOLEAN, TEXT, FieldError, Together, field, kind, number
+from spiral_vae.process import columns as columns_lib
 from spiral_vae.process.base import Data, Process
 from spiral_vae.process.curve import Curve
 
-_MISSING = ("", "na", "n/a", "nan", "null", "none")
 _SHOWN = 3  # lines that a sentence names
 _ONE_FILE = "a sweep is of one table"
 
@@ -85,7 +82,7 @@ class Table(Process):
         path = values["data.path"]
         if not path:
             return {}  # told by the rules
-        digest = _digest(path)
+        digest = columns_lib.digest(path)
         if values["data.sha256"] not in ("", digest):
             raise FieldError(f"data.path: {path} has changed since the run began")
         found = read(path, digest, values["data.columns"], values["data.t_column"])
@@ -93,8 +90,7 @@ class Table(Process):
         if rows < 2:
             raise FieldError(f"data.path: {path} has {rows} row, must have at least 2")
         share = values["data.held_out"]
-        default = Process.__dataclass_fields__["num_points"].default
-        if num_points == default:
+        if num_points == cls.num_points:  # the default: it was not said
             num_points = max(2, rows - round(share * rows))
         if num_points > rows:
             raise FieldError(f"data.num_points: found {num_points}, but {path} has {rows} rows")
@@ -154,134 +150,31 @@ def read(path: str, digest: str, columns: str = "", t_column: str = "") -> Conte
       FieldError: there is no such table or column, or not every cell is a finite number.
     """
     del digest
-    known, cells = _cells(Path(path))
+    known = {column.name: column for column in columns_lib.columns(path)}
     wanted = _split(columns) or [name for name in known if name != t_column]
-    for where, names in (("columns", wanted), ("t_column", [t_column] * bool(t_column))):
-        for name in names:
-            if name not in known:
-                raise FieldError(
-                    f"data.{where}: {path} has no column {name!r}; it has {', '.join(known)}"
-                )
-    if twice := {name for name in wanted if [*wanted, t_column].count(name) > 1}:
-        raise FieldError(f"data.columns: {min(twice)!r} is named twice")
-    numbers = {
-        name: cells.column(known.index(name)) for name in [*wanted, *filter(None, [t_column])]
-    }
-    if bad := [name for name, one in numbers.items() if one.is_text]:
-        numeric = [name for name in known if not cells.column(known.index(name)).is_text]
-        raise FieldError(
-            f"data.columns: column {bad[0]!r} of {path} is text; "
-            f"{'those of numbers are ' + ','.join(numeric) if numeric else 'none is of numbers'}"
-        )
-    lines = sorted({line for one in numbers.values() for line in one.missing})
-    if lines:
-        shown = ", ".join(map(str, lines[:_SHOWN])) + ", ..." * (len(lines) > _SHOWN)
-        raise FieldError(
-            f"data.path: {path} lacks a finite number in {len(lines)} of {len(cells.lines)} rows, "
-            f"in line {shown}; take these rows out"
-        )
-    x = np.stack([numbers[name].values for name in wanted], axis=1)
-    return Contents(tuple(wanted), x, numbers[t_column].values if t_column else None)
-
-
-@dataclasses.dataclass(frozen=True)
-class _Column:
-    """The numbers of a column."""
-
-    values: np.ndarray  # [rows], nan where there is none
-    missing: list[int]  # the lines in which there is none
-    is_text: bool  # whether some cells are words
-
-
-@dataclasses.dataclass(frozen=True)
-class _Cells:
-    """The cells of a table."""
-
-    rows: Sequence[Sequence[str]] | np.ndarray
-    lines: Sequence[int]  # of each row, as an editor counts them
-
-    def column(self, place: int) -> _Column:
-        cells = [row[place].strip() for row in self.rows] if isinstance(self.rows, list) else None
-        if cells is None:
-            values = np.asarray(self.rows)[:, place].astype(np.float64)
-            text = False
-        else:
-            values = np.asarray([_number(cell) for cell in cells])
-            text = any(
-                np.isnan(value) and cell.lower() not in _MISSING
-                for cell, value in zip(cells, values, strict=True)
-            )
-        (bad,) = np.nonzero(~np.isfinite(values))
-        return _Column(values, [self.lines[int(i)] for i in bad], text)
-
-
-def _cells(path: Path) -> tuple[list[str], _Cells]:
-    """Returns the names of all columns and the cells."""
-    try:
-        if path.suffix in (".npy", ".npz"):
-            array = _array(path)
-            names = [f"x{i + 1}" for i in range(array.shape[1])]
-            return names, _Cells(array, range(1, len(array) + 1))
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "is no text"
-        raise FieldError(f"data.path: {path} can't be read: {reason}") from None
-    first = text.partition("\n")[0]
-    delimiter = next((mark for mark in ("\t", ",", ";") if mark in first), ",")
-    reader = csv.reader(text.splitlines(), delimiter=delimiter)
-    rows, lines = [], []
-    for row in reader:
-        if row and any(cell.strip() for cell in row):
-            rows.append(row)
-            lines.append(reader.line_num)
-    if not rows:
-        raise FieldError(f"data.path: {path} is empty")
-    for row, line in zip(rows, lines, strict=True):
-        if len(row) != len(rows[0]):
+    named = [*wanted, *([t_column] if t_column else [])]
+    for name in named:
+        where = "columns" if name in wanted else "t_column"
+        if name not in known:
             raise FieldError(
-                f"data.path: line {line} of {path} has {len(row)} cells, line {lines[0]} has "
-                f"{len(rows[0])}"
+                f"data.{where}: {path} has no column {name!r}; it has {', '.join(known)}"
             )
-    names = [cell.strip() for cell in rows[0]]
-    if any(np.isnan(_number(cell)) and cell.lower() not in _MISSING for cell in names):
-        return names, _Cells(rows[1:], lines[1:])
-    return [f"x{i + 1}" for i in range(len(names))], _Cells(rows, lines)
-
-
-def _array(path: Path) -> np.ndarray:
-    try:
-        found = np.load(path)
-        if path.suffix == ".npz":
-            with found as arrays:
-                if len(arrays.files) != 1:
-                    raise FieldError(
-                        f"data.path: {path} holds {', '.join(arrays.files)}, must hold one array"
-                    )
-                found = arrays[arrays.files[0]]
-    except ValueError as error:
-        raise FieldError(f"data.path: {path} can't be read: {error}") from None
-    if found.ndim != 2 or not np.issubdtype(found.dtype, np.number) or np.iscomplexobj(found):
+        if named.count(name) > 1:
+            raise FieldError(f"data.columns: {name!r} is named twice")
+        if known[name].is_text:
+            numeric = ",".join(name for name, one in known.items() if not one.is_text)
+            rest = f"those of numbers are {numeric}" if numeric else "none is of numbers"
+            raise FieldError(f"data.{where}: column {name!r} of {path} is text; {rest}")
+    if lines := sorted({line for name in named for line in known[name].lines}):
+        shown = ", ".join(map(str, lines[:_SHOWN])) + ", ..." * (len(lines) > _SHOWN)
+        rows = len(known[named[0]].values)
         raise FieldError(
-            f"data.path: {path} holds {found.dtype} of shape {list(found.shape)}, must hold "
-            "numbers [rows, columns]"
+            f"data.path: {path} lacks a finite number in {len(lines)} of {rows} rows, in line "
+            f"{shown}; take these rows out"
         )
-    return found
-
-
-def _number(cell: str) -> float:
-    try:
-        return float(cell)
-    except ValueError:
-        return np.nan
+    x = np.stack([known[name].values for name in wanted], axis=1)
+    return Contents(tuple(wanted), x, known[t_column].values if t_column else None)
 
 
 def _split(columns: str) -> list[str]:
     return [name.strip() for name in columns.split(",") if name.strip()]
-
-
-def _digest(path: str) -> str:
-    try:
-        with open(path, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise FieldError(f"data.path: {path} can't be read: {error.strerror}") from None

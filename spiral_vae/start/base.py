@@ -16,17 +16,17 @@ class Start:
     """A start; the first part of the training may be pulled towards it."""
 
     of_length: ClassVar[bool] = False
-    searches: ClassVar[bool] = False  # whether `order` is asked for, on the host
 
-    def order(self, x: np.ndarray, seed: int, sigma: float | None) -> Order:
-        """Returns the places of points x [n, D].
+    def order(self, x: np.ndarray, seed: int, sigma: float | None) -> Order | None:
+        """Returns the places of points x [n, D], found on the host; None: there are none.
 
         Args:
           x: points.
           seed: of the lane.
           sigma: of the noise; None where it is unknown.
         """
-        raise NotImplementedError
+        del x, seed, sigma
+        return None
 
     def pull(self, progress: jax.Array) -> jax.Array | float:
         """Returns the weight of the pull towards these places."""

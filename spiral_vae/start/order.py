@@ -22,7 +22,6 @@ class ByOrder(Start):
     likelihood's own parameters take no part in it.
     """
 
-    searches: ClassVar[bool] = True
     of_length: ClassVar[bool] = True
     together: ClassVar[tuple[Together, ...]] = (
         Together(

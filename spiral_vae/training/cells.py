@@ -308,17 +308,18 @@ class _Cell:
 
     def _started(self, data: Data) -> Data:
         """Returns the data with the places of their points, where training starts with them."""
-        if not self.lanes.start.searches:
-            return data
+        x, lanes = np.asarray(data.x), jax.tree.map(np.asarray, self.lanes)
 
-        def of_lane(i: int) -> Order:
-            lane: Lane = jax.tree.map(lambda leaf: leaf[i], self.lanes)
+        def of_lane(i: int) -> Order | None:
+            lane: Lane = jax.tree.map(lambda leaf: leaf[i], lanes)
             sigma = lane.likelihood.known_sigma
-            known = None if sigma is None else float(sigma)
-            return lane.start.order(np.asarray(data.x[i]), int(lane.seed), known)
+            return lane.start.order(x[i], int(lane.seed), None if sigma is None else float(sigma))
 
         with concurrent.futures.ThreadPoolExecutor() as pool:
-            found = list(pool.map(of_lane, range(self.num_lanes)))
+            orders = list(pool.map(of_lane, range(self.num_lanes)))
+        found = [order for order in orders if order is not None]
+        if not found:
+            return data
         found += found[-1:] * (len(self.places) - self.num_lanes)  # padding
         return dataclasses.replace(
             data,

@@ -213,3 +213,43 @@ def test_two_latents_are_drawn_without_posterior_gaps_and_calibration(monkeypatc
     assert set(found) == {"basic_run", "density"} and found["density"] == 2
     np.testing.assert_allclose(found["basic_run"]["mean"], _encode(x)["mean"][:, 0])
     assert found["basic_run"]["samples"].shape == (figures.NUM_SAMPLES, 2)
+
+
+# Without a truth
+
+
+def _words(figure):
+    """What the legends and the axes of a figure say."""
+    legends = [text.get_text() for legend in figure.legends for text in legend.get_texts()]
+    axes = [word for own in figure.axes for word in (own.get_title(), own.get_xlabel())]
+    return {*legends, *axes}
+
+
+@pytest.mark.parametrize("held_out", [True, False])
+def test_own_data_are_drawn_beside_the_decoders_curve(held_out):
+    _, x = _points()
+    new = x[::3] + 0.1 if held_out else None
+    model = trained.Model(_encode, OBSERVE, Gaussian(), x, held_out=new)
+    drawn = figures.of_lane(model, trained.judge(model, gap_points=5))
+    assert set(drawn) == {"basic_run", "density", "gaps", "posterior", "calibration"}
+    found = {name: getattr(plotting, name)(**arrays) for name, arrays in drawn.items()}
+    z = np.linspace(-3, 3, 601)[:, None]
+    np.testing.assert_allclose(drawn["basic_run"]["curve"], _decode(z))
+    for name in ("basic_run", "posterior"):
+        assert "mean of $p(x|z)$, $|z| < 3$" in _words(found[name])
+    assert "truth" not in drawn["density"] and "True density" not in _words(found["density"])
+    assert "mean of $q(z|x)$" in _words(found["gaps"])
+    assert len(found["gaps"].axes) == (4 if held_out else 2)
+    assert "decoder's noise" not in _words(found["calibration"])
+
+
+def test_a_surface_without_a_truth_has_no_curve_in_the_legend():
+    _, x = _points()
+
+    def encode(x):
+        return {name: np.repeat(head, 2, axis=1) for name, head in _encode(x).items()}
+
+    model = trained.Model(encode, OBSERVE, Gaussian(), x)
+    arrays = figures._basic_run(model) | figures._curve(model, None)
+    legend = plotting.basic_run(**arrays).legends[0]
+    assert [text.get_text() for text in legend.get_texts()] == ["data", "model"]

@@ -98,6 +98,7 @@ def test_the_seed_shares_out_the_rows(file):
         ),
         ("a,b\nu,x\nv,y", {}, "column 'a' of {} is text; none is of numbers"),
         ("a,b\n1,2\n3", {}, "line 3 of {} has 1 cells, line 1 has 2"),
+        ("a,a\n1,2\n3,4", {}, "data.path: {} has more than one column 'a'"),
         ("a,b\n1,2", {}, "{} has 1 row, must have at least 2"),
         ("", {}, "{} is empty"),
         ("a,b\n1,2\n1,3", {}, "'a' of {} has one value in all rows"),

@@ -38,6 +38,11 @@ class Annealed(Likelihood):
             lambda share, start: share > 0 or start == _START,
             "likelihood.anneal_from counts where likelihood.anneal is > 0",
         ),
+        Together(
+            ("likelihood.anneal", "encoder.after"),
+            lambda share, after: share + after <= 1,
+            "likelihood.anneal + encoder.after must be <= 1: what is added stays as it is after",
+        ),
     )
 
     anneal: float = field(
