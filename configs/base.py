@@ -55,7 +55,11 @@ def get_config() -> ml_collections.ConfigDict:
     data.t_law = "sqrt"  # of a spiral: 'sqrt': t = sqrt(u), even along it | 'uniform': t = u
     data.u_start = 0.01  # of a spiral: 0 <= u_start < u_stop <= 1
     data.u_stop = 1.0
-    data.design = "grid"  # places on an even 'grid' | 'random': drawn uniformly
+    # Places on an even 'grid' | 'random': drawn each for itself | 'sequence': moving along sequences
+    data.design = "grid"
+    data.length = 40  # points of a 'sequence', >= 2; num_points and batch_size are multiples of it
+    data.a = 0.98  # correlation of neighbours in a 'sequence', [0, 1)
+    data.missing = 0.0  # share of the points of a 'sequence' that are not seen, 0 .. 0.9
 
     config.model = model = ml_collections.ConfigDict()
     model.latent_dim = 1  # 1 .. 2; the exact evaluation is refused beyond
@@ -74,7 +78,8 @@ def get_config() -> ml_collections.ConfigDict:
 
     config.posterior = posterior = ml_collections.ConfigDict()
     # 'gaussian': diagonal | 'full_covariance': Gaussian, for two latents | 'mixture' of Gaussians |
-    # 'spline': any shape on the line, for one latent
+    # 'spline': any shape on the line, for one latent | 'potential': the prior times a Gaussian
+    # potential, which 'dynamics' tie together
     posterior.kind = "gaussian"
     posterior.num_components = 4  # Gaussians of a 'mixture', 1 .. 64
     posterior.num_bins = 8  # pieces of a 'spline', 2 .. 64
@@ -116,6 +121,8 @@ def get_config() -> ml_collections.ConfigDict:
     # Samples of z per point and step, of a mixture of each component; >= 1. Of 'evidence' the nodes
     # of z, such as 256.
     objective.num_samples = 1
+    # Of the nodes of 'evidence': of equal 'mass' | 'even' in z, which dynamics need.
+    objective.spacing = "mass"
     # Of the gradient: 'reparameterised' | 'stl' for 'elbo', which sticks the landing: less variance
     # where q is near the posterior | 'dreg' for 'iwae', doubly reparameterised; not for a mixture.
     objective.estimator = "reparameterised"
@@ -131,14 +138,22 @@ def get_config() -> ml_collections.ConfigDict:
     # objective on draws of the model. Both together at most 1.
     encoder.after = 0.0
 
+    config.dynamics = dynamics = ml_collections.ConfigDict()
+    # 'none': each point for itself | 'markov': z of the neighbours in a sequence are correlated
+    dynamics.kind = "none"
+    dynamics.start = 0.9  # the correlation from which it is learned, (0, 1)
+    dynamics.learning_rate = 0.01  # of the logarithm of the time constant, > 0
+
     config.start = start = ml_collections.ConfigDict()
     # 'none' | 'order': an order of the points along the curve, found before the training, towards
-    # which its first part is pulled: several turns are found
+    # which its first part is pulled: several turns are found | 'slow_feature' of sequences
     start.kind = "none"
     start.weight = 3.0  # of the pull at first, >= 0
     start.share = 0.3  # of the training over which it fades to 0, in [0.001, 1]
     start.num_cuts = 250  # of the curve in each of three rounds of an attempt, >= 0
     start.max_attempts = 6  # of the search, which ends when two agree; >= 1
+    start.degree = 6  # of the polynomials of x among which the slowest is looked for, 1 .. 12
+    start.lag = 4  # points over which it should change little, 1 .. data.length - 1
 
     config.optimizer = optimizer = ml_collections.ConfigDict()
     optimizer.encoder_learning_rate = 1e-3  # Adam, >= 0; 0 freezes the network

@@ -134,6 +134,12 @@ _ALL = (
         needs=_START,
     ),
     Metric("start_agreed", "whether two searches found that curve", unit="", needs=_START),
+    Metric(
+        "start_correlation",
+        "of neighbouring z in a sequence, by the slow feature that the training started with",
+        unit="",
+        needs=("a start by a slow feature",),
+    ),
     Metric("information", "I_q(x; z)", label=r"$I_q(x; z)$", needs=_ONE),
     Metric(
         "aggregate_kl",

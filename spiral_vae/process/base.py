@@ -20,14 +20,16 @@ class Data:
     t: jax.Array | None  # the latent that made each point, [num_points], where it is known
     x: jax.Array  # [num_points, D]
     held_out: jax.Array | None = None  # points that are not trained on, [m, D], where there are any
+    observed: jax.Array | None = None  # 1 for points that are seen, 0 for others, [num_points]
 
     start_z: jax.Array | None = None  # places that the training starts with, [num_points]
     start_log_evidence: jax.Array | None = None  # of the curve that they are on, nats per point, []
     start_agreed: jax.Array | None = None  # 1 where two searches found the same, []
+    start_correlation: jax.Array | None = None  # of neighbouring z in a sequence, []
 
     def facts(self) -> dict[str, jax.Array]:
         """Returns what is one number, by name."""
-        names = ("start_log_evidence", "start_agreed")
+        names = ("start_log_evidence", "start_agreed", "start_correlation")
         return {name: value for name, value in self.arrays().items() if name in names}
 
     def arrays(self) -> dict[str, jax.Array]:
@@ -37,7 +39,8 @@ class Data:
     def reordered(self, order: jax.Array) -> "Data":
         """Returns the same with its points in another order."""
         t = None if self.t is None else self.t[order]
-        return Data(t, self.x[order], self.held_out)
+        observed = None if self.observed is None else self.observed[order]
+        return Data(t, self.x[order], self.held_out, observed)
 
 
 @contract("data", "spiral", "what makes the points")
@@ -56,6 +59,11 @@ class Process(abc.ABC):
         "number",
         static=True,
     )
+
+    @property
+    def sequence_length(self) -> int:
+        """How many points in a row hang together."""
+        return 1
 
     @property
     @abc.abstractmethod

@@ -20,6 +20,7 @@ from spiral_vae.fields import (
     NOT_NEGATIVE,
     POSITIVE,
     Together,
+    choice,
     field,
     number,
     one_of,
@@ -28,6 +29,9 @@ from spiral_vae.fields import (
 from spiral_vae.maths.arrays import Number
 from spiral_vae.maths.observation import Observation
 from spiral_vae.process.base import Data, Process
+from spiral_vae.process.design import Design
+
+_SEEN = 2  # folded into the key for which points are seen
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -40,12 +44,7 @@ class Curve(Process):
         0.2, POSITIVE, "standard deviation of the noise at t = 0, each dimension"
     )
     noise_slope: Number = field(0.0, NOT_NEGATIVE, "growth of the noise per unit t")
-    design: str = field(
-        "grid",
-        one_of("grid", "random"),
-        "places on an even 'grid', both ends included, or 'random': drawn uniformly",
-        static=True,
-    )
+    design: Design = choice("design", "grid", "where the points lie")
 
     @abc.abstractmethod
     def point(self, t: jax.Array) -> jax.Array:
@@ -68,6 +67,10 @@ class Curve(Process):
         """Returns the intervals of t that the curve is made of, rising, [P, 2]."""
 
     @property
+    def sequence_length(self) -> int:
+        return self.design.sequence_length
+
+    @property
     def truth(self) -> "Curve":
         return self
 
@@ -78,14 +81,14 @@ class Curve(Process):
 
     def sample(self, key: jax.Array) -> Data:
         key_u, key_eps = jax.random.split(key)
-        if self.design == "grid":
-            mass = jnp.linspace(0.0, 1.0, self.num_points)
-        else:
-            mass = jax.random.uniform(key_u, (self.num_points,))
-        t = self.quantile(mass)
+        t = self.quantile(self.design.mass(key_u, self.num_points))
         eps = jax.random.normal(key_eps, (self.num_points, self.dim))
         made = jax.vmap(self.observation)(t)
-        return Data(t, made.mean + jnp.einsum("nij,nj->ni", made.scale, eps))
+        x = made.mean + jnp.einsum("nij,nj->ni", made.scale, eps)
+        observed = self.design.observed(jax.random.fold_in(key, _SEEN), self.num_points)
+        if observed is not None:
+            x = jnp.where(observed[:, None] > 0, x, 0.0)
+        return Data(t, x, observed=observed)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,25 @@ import jax
 import numpy as np
 
 from spiral_vae.fields import contract, kind
-from spiral_vae.start.search import Order
+
+
+@dataclasses.dataclass(frozen=True)
+class Order:
+    """Places of the points, and what is known of them."""
+
+    z: np.ndarray  # [n]; normal scores, about
+    log_evidence: float | None = None  # of the curve that they are on, mean over the points, nats
+    agreed: bool | None = None  # whether two attempts ended with the same curve
+    correlation: float | None = None  # of neighbouring z in a sequence
+
+    def facts(self) -> dict[str, float]:
+        """Returns what is known, by the names of columns."""
+        known = {
+            "start_log_evidence": self.log_evidence,
+            "start_agreed": self.agreed,
+            "start_correlation": self.correlation,
+        }
+        return {name: float(value) for name, value in known.items() if value is not None}
 
 
 @contract("start", "none", "what the training begins with")
@@ -17,15 +35,16 @@ class Start:
 
     of_length: ClassVar[bool] = False
 
-    def order(self, x: np.ndarray, seed: int, sigma: float | None) -> Order | None:
+    def order(self, x: np.ndarray, seed: int, sigma: float | None, length: int) -> Order | None:
         """Returns the places of points x [n, D], found on the host; None: there are none.
 
         Args:
-          x: points.
+          x: points; nan where they are not seen.
           seed: of the lane.
           sigma: of the noise; None where it is unknown.
+          length: points of a sequence, which follow one another.
         """
-        del x, seed, sigma
+        del x, seed, sigma, length
         return None
 
     def pull(self, progress: jax.Array) -> jax.Array | float:

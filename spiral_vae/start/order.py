@@ -9,8 +9,8 @@ import numpy as np
 from spiral_vae.fields import NOT_NEGATIVE, Together, field, integer, kind, number
 from spiral_vae.maths import ramp
 from spiral_vae.maths.arrays import Number
-from spiral_vae.start.base import Start
-from spiral_vae.start.search import Order, search
+from spiral_vae.start.base import Order, Start
+from spiral_vae.start.search import search
 
 
 @kind("start", "order")
@@ -29,6 +29,11 @@ class ByOrder(Start):
             lambda kind, latent_dim: kind != "order" or latent_dim == 1,
             "an order is of one latent: model.latent_dim must be 1",
         ),
+        Together(
+            ("start.kind", "data.missing"),
+            lambda kind, missing: kind != "order" or missing == 0,
+            "start.kind 'order' needs all points: data.missing must be 0",
+        ),
     )
 
     weight: Number = field(3.0, NOT_NEGATIVE, "of the pull towards the order, at first")
@@ -40,8 +45,10 @@ class ByOrder(Start):
         6, integer(1, 100), "of the search, which ends when two agree", static=True
     )
 
-    def order(self, x: np.ndarray, seed: int, sigma: float | None) -> Order:
-        return search(x, seed, sigma, num_cuts=self.num_cuts, max_attempts=self.max_attempts)
+    def order(self, x: np.ndarray, seed: int, sigma: float | None, length: int) -> Order:
+        del length
+        found = search(x, seed, sigma, num_cuts=self.num_cuts, max_attempts=self.max_attempts)
+        return Order(found.z, found.log_evidence, found.agreed)
 
     def pull(self, progress: jax.Array) -> jax.Array:
         return self.weight * (1 - ramp.rise(progress, self.share))

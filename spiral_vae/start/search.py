@@ -21,7 +21,7 @@ _SAME_SCORE, _SAME_ORDER = 3.0, 0.99  # of two attempts that agree: nats, rank c
 
 
 @dataclasses.dataclass(frozen=True)
-class Order:
+class Found:
     """What the search found."""
 
     z: np.ndarray  # normal scores of the points' places, [n]
@@ -38,7 +38,7 @@ def search(
     *,
     num_cuts: int = 250,
     max_attempts: int = 6,
-) -> Order:
+) -> Found:
     """Returns an order of points along a curve.
 
     Args:
@@ -63,7 +63,7 @@ def search(
     best = found[0]
     rank = np.argsort(np.argsort(best.place, kind="stable"), kind="stable")
     z = ndtri((rank + 0.5) / len(x))
-    return Order(z, best.log_evidence, best.sigma, agreed, len(found))
+    return Found(z, best.log_evidence, best.sigma, agreed, len(found))
 
 
 def _attempt(x: np.ndarray, sigma: float | None, num_cuts: int, rng: np.random.Generator) -> Fitted:

@@ -22,7 +22,7 @@ from jax.experimental import multihost_utils
 from spiral_vae import numerics
 from spiral_vae.model import networks
 from spiral_vae.process import Data
-from spiral_vae.start.search import Order
+from spiral_vae.start import Order
 from spiral_vae.training.train import TERMS, Lane, State, first_failure, init, train_chunk
 
 Probe = Callable[[networks.Params, Data, Lane], dict[str, jax.Array]]
@@ -308,12 +308,15 @@ class _Cell:
 
     def _started(self, data: Data) -> Data:
         """Returns the data with the places of their points, where training starts with them."""
-        x, lanes = np.asarray(data.x), jax.tree.map(np.asarray, self.lanes)
+        x, lanes = np.array(data.x), jax.tree.map(np.asarray, self.lanes)
+        if data.observed is not None:
+            x[np.asarray(data.observed) == 0] = np.nan
 
         def of_lane(i: int) -> Order | None:
             lane: Lane = jax.tree.map(lambda leaf: leaf[i], lanes)
             sigma = lane.likelihood.known_sigma
-            return lane.start.order(x[i], int(lane.seed), None if sigma is None else float(sigma))
+            sigma = None if sigma is None else float(sigma)
+            return lane.start.order(x[i], int(lane.seed), sigma, lane.data.sequence_length)
 
         with concurrent.futures.ThreadPoolExecutor() as pool:
             orders = list(pool.map(of_lane, range(self.num_lanes)))
@@ -324,8 +327,10 @@ class _Cell:
         return dataclasses.replace(
             data,
             start_z=jnp.asarray([one.z for one in found], jnp.float32),
-            start_log_evidence=jnp.asarray([one.log_evidence for one in found], jnp.float32),
-            start_agreed=jnp.asarray([one.agreed for one in found], jnp.float32),
+            **{
+                name: jnp.asarray([one.facts()[name] for one in found], jnp.float32)
+                for name in found[0].facts()
+            },
         )
 
     def _check(self, data: Data) -> None:

@@ -18,6 +18,7 @@ from spiral_vae.fields import BOOLEAN, Together, field, integer, section
 from spiral_vae.maths.arrays import Number
 from spiral_vae.maths.ramp import Time
 from spiral_vae.model import networks, objective
+from spiral_vae.model.dynamics import Dynamics
 from spiral_vae.model.likelihood import Likelihood, Values
 from spiral_vae.model.networks import Heads, Networks
 from spiral_vae.model.objective import Objective
@@ -81,6 +82,7 @@ class Lane:
     optimizer: Optimizer = section(Optimizer)
     train: Train = section(Train)
     start: Start = section("start")
+    dynamics: Dynamics = section("dynamics")
 
     @property
     def vae(self) -> networks.VAE:
@@ -140,10 +142,11 @@ def init(lane: Lane) -> tuple[State, Data]:
     """
     key_data, key_order, key_init, key_noise = jax.random.split(jax.random.key(lane.seed), 4)
     data = lane.data.sample(key_data)
-    order = jax.random.permutation(key_order, lane.data.num_points)
+    length = lane.data.sequence_length
+    order = _of_points(jax.random.permutation(key_order, lane.data.num_points // length), length)
     likelihood_params, carried = lane.likelihood.init(lane.data.dim)
     carried = lane.likelihood.begin(carried, data.x)
-    params = lane.vae.init(key_init) | {"likelihood": likelihood_params}
+    params = lane.vae.init(key_init) | {"likelihood": likelihood_params} | lane.dynamics.init()
     state = State(
         epoch=jnp.zeros((), jnp.int32),
         key=key_noise,
@@ -172,6 +175,13 @@ def epoch_order(key: jax.Array, num_points: int) -> jax.Array:
     return (((high * i % n << 11) + low * i % n + b) % n).astype(jnp.int32)
 
 
+def _of_points(order: jax.Array, length: int) -> jax.Array:
+    """Returns an order of sequences [S] as one of their points, [S length]."""
+    if length == 1:
+        return order
+    return (length * order[:, None] + jnp.arange(length)).reshape(-1)
+
+
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Batch:
@@ -179,7 +189,7 @@ class Batch:
 
     x: jax.Array  # [D, B]
     eps: jax.Array  # standard normal noise, [L, K, B]
-    weight: jax.Array  # 1 for a point and 0 for padding, [B]
+    weight: jax.Array  # 1 for a point and 0 for padding and what is not seen, [B]
     share: jax.Array  # of the data that these points are
     time: Time
     kl_weight: jax.Array  # by the objective
@@ -204,20 +214,26 @@ def batches(epoch: jax.Array, key: jax.Array, data: Data, lane: Lane) -> Batch:
     if lane.encoder.any:
         dream_key = jax.random.split(jax.random.fold_in(key_epoch, _DREAM), lane.steps_per_epoch)
     n, size, steps = lane.data.num_points, lane.train.batch_size, lane.steps_per_epoch
-    order = epoch_order(key_order, n) if lane.train.shuffle else slice(None)
+    order: jax.Array | slice = slice(None)
+    if lane.train.shuffle:
+        length = lane.data.sequence_length
+        order = _of_points(epoch_order(key_order, n // length), length)
     x = data.x[order]
     x = jnp.pad(x, ((0, steps * size - n), (0, 0))).reshape(steps, size, -1)
     start_z = None
     if data.start_z is not None:
         start_z = jnp.pad(data.start_z[order], (0, steps * size - n)).reshape(steps, size)
-    weight = (jnp.arange(steps * size) < n).astype(x.dtype).reshape(steps, size)
+    weight, total = (jnp.arange(steps * size) < n).astype(x.dtype).reshape(steps, size), n
+    if data.observed is not None:
+        seen = jnp.pad(data.observed[order], (0, steps * size - n)).reshape(steps, size)
+        weight, total = weight * seen, jnp.maximum(jnp.sum(seen), 1)
     epoch = epoch + jnp.arange(steps) / steps
     time = Time(epoch, epoch / lane.train.num_epochs)
     return Batch(
         x=jnp.swapaxes(x, 1, 2),
         eps=jax.random.normal(key_eps, (steps, *lane.noise_shape)),
         weight=weight,
-        share=jnp.sum(weight, axis=1) / n,
+        share=jnp.sum(weight, axis=1) / total,
         time=time,
         kl_weight=jax.vmap(lane.objective.weight)(time),
         start_z=start_z,
@@ -260,7 +276,10 @@ def loss_fn(
     bound_params = params
     if likelihood.separate:  # the decoder has a loss of its own
         bound_params = params | {"decoder": jax.lax.stop_gradient(params["decoder"])}
-    draws = lane.objective.draw(bound_params, batch.x, batch.eps, vae, lane.posterior)
+    posterior = lane.dynamics.tied(
+        params, lane.posterior, lane.data.sequence_length, batch.weight
+    )
+    draws = lane.objective.draw(bound_params, batch.x, batch.eps, vae, posterior)
     residual = jax.lax.stop_gradient(batch.x[:, None] - draws.heads["mean"])
     moment = jnp.einsum("kb,ikb,jkb->ijb", shares(carried), residual, residual)
     carried = likelihood.update(carried, mean(moment), batch.share, batch.time)
@@ -324,11 +343,12 @@ def train_step(
         )
     factor = lane.optimizer.schedule(batch.time)
     rest = factor if batch.dream_key is None else jnp.where(frozen, 0.0, factor)
-    factors = {"encoder": factor, "decoder": rest, "likelihood": rest}
+    factors = {"encoder": factor, "decoder": rest, "likelihood": rest, "dynamics": rest}
     rates = {
         "encoder": lane.optimizer.encoder_learning_rate,
         "decoder": lane.optimizer.decoder_learning_rate,
         "likelihood": lane.likelihood.rate,
+        "dynamics": lane.dynamics.rate,
     }
     updates = {
         name: jax.tree.map(

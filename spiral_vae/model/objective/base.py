@@ -16,6 +16,7 @@ from jax.scipy.special import logsumexp
 from spiral_vae.fields import NOT_NEGATIVE, contract, field, integer, number
 from spiral_vae.maths import ramp
 from spiral_vae.maths.arrays import Number
+from spiral_vae.maths.chain import Chain
 from spiral_vae.maths.ramp import Time
 from spiral_vae.model import networks
 from spiral_vae.model.posterior import Posterior
@@ -33,6 +34,7 @@ class Draws:
     path_log_ratio: jax.Array  # log_ratio, whose gradient goes along z alone and not by q's heads
     log_weight: jax.Array | None = None  # of each sample, [K, ...], of sum 1; None: they are equal
     tag: jax.Array | None = None  # zeros, [K, ...]; its gradient becomes a factor on that along z
+    chain: Chain | None = None  # by which the z of sequences move between the samples
 
     def mean(self, values: jax.Array) -> jax.Array:
         """Returns the mean of values [K, ...] over the samples, [...]."""
@@ -45,6 +47,15 @@ class Draws:
         if self.log_weight is None:
             return logsumexp(values, axis=0) - jnp.log(len(values))
         return logsumexp(values + self.log_weight, axis=0)
+
+    def evidence(self, log_prob: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Returns log p(x) of nodes that all points share, [...], and each node's part, [K, ...].
+
+        Of a sequence it is log p(x_t|x_1 .. x_t-1), and the part that given all of the sequence.
+        """
+        if self.chain is not None:
+            return self.chain.log_evidence(log_prob)
+        return self.log_mean_exp(log_prob), jax.lax.stop_gradient(self.softmax(log_prob))
 
     def softmax(self, values: jax.Array) -> jax.Array:
         """Returns each sample's share in the mean of exp(values), [K, ...]."""

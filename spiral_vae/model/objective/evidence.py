@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 from jax.scipy.special import ndtr, ndtri
 
-from spiral_vae.fields import Together, kind
+from spiral_vae.fields import Together, field, kind, one_of
 from spiral_vae.maths import gaussian
 from spiral_vae.model import networks
 from spiral_vae.model.objective.base import Draws, Objective, Terms
@@ -27,6 +27,7 @@ from spiral_vae.model.posterior import Posterior
 
 _FEWEST = 16  # nodes that deserve the name of a quadrature
 _OUTSIDE = 1e-4  # mass of the prior beyond the first and the last node
+_STOP = 3.6  # the last of even nodes
 
 
 @kind("objective", "evidence")
@@ -41,6 +42,20 @@ class Evidence(Objective):
             f"objective.num_samples, here the nodes of z, must be >= {_FEWEST} for 'evidence', "
             "such as 256",
         ),
+        Together(
+            ("objective.kind", "objective.spacing", "dynamics.kind"),
+            lambda kind, spacing, dynamics: (
+                kind != "evidence" or spacing == "even" or dynamics == "none"
+            ),
+            "objective.spacing must be 'even' under dynamics",
+        ),
+    )
+
+    spacing: str = field(
+        "mass",
+        one_of("mass", "even"),
+        "of the nodes of 'evidence': of equal mass, or even in z, which dynamics need",
+        static=True,
     )
 
     def noise_shape(self, latent_dim: int, strata: int, num_points: int) -> tuple[int, int, int]:
@@ -55,16 +70,17 @@ class Evidence(Objective):
         vae: networks.VAE,
         posterior: Posterior,
     ) -> Draws:
-        z = self._nodes(ndtr(eps))
+        z, log_weight = self._nodes(ndtr(eps))
         heads = vae.encode(params, x)
         everywhere = jnp.broadcast_to(z, (*z.shape[:2], x.shape[-1]))
         log_ratio = gaussian.log_prior(z) - posterior.log_prob(heads, everywhere)
         kl = jnp.zeros(x.shape[1:])
-        return Draws(z, vae.decode(params, z), log_ratio, kl, log_ratio)
+        decoded, chain = vae.decode(params, z), posterior.chain(z)
+        return Draws(z, decoded, log_ratio, kl, log_ratio, log_weight, chain=chain)
 
     def terms(self, draws: Draws, log_prob: jax.Array, weight: jax.Array) -> Terms:
-        log_evidence = draws.log_mean_exp(log_prob)
-        share, known = jax.lax.stop_gradient((self.shares(draws, log_prob, weight), log_prob))
+        log_evidence, share = draws.evidence(log_prob)
+        known = jax.lax.stop_gradient(log_prob)
         # The terms of the bound at q = p(z|x), where it is the evidence.
         reconstruction = -jnp.sum(share * known, axis=0)
         kl = -jax.lax.stop_gradient(log_evidence) - reconstruction
@@ -73,12 +89,21 @@ class Evidence(Objective):
 
     def shares(self, draws: Draws, log_prob: jax.Array, weight: jax.Array) -> jax.Array:
         del weight
-        return draws.softmax(log_prob)
+        return draws.evidence(log_prob)[1]
 
-    def _nodes(self, u: jax.Array) -> jax.Array:
-        """Returns nodes of equal mass, [L, K, 1], for one uniform number a latent, [L, 1, 1]."""
+    def _nodes(self, u: jax.Array) -> tuple[jax.Array, jax.Array | None]:
+        """Returns nodes, [L, K, 1], and the logarithms of their masses, [K, 1]; None: equal ones.
+
+        Args:
+          u: uniform numbers, [L, 1, 1].
+        """
         num = int(self.num_samples ** (1 / len(u)) + 1e-9)
         mass = (jnp.arange(num)[:, None] + u) / num  # [L, num, 1]
-        axes = ndtri(jnp.clip(mass, _OUTSIDE, 1 - _OUTSIDE))
+        even = self.spacing == "even"
+        if even:
+            axes = _STOP * (2 * mass - 1)
+        else:
+            axes = ndtri(jnp.clip(mass, _OUTSIDE, 1 - _OUTSIDE))
         grid = jnp.meshgrid(*axes[..., 0], indexing="ij")
-        return jnp.stack(grid).reshape(len(u), -1, 1)
+        z = jnp.stack(grid).reshape(len(u), -1, 1)
+        return z, jax.nn.log_softmax(gaussian.log_prior(z), axis=0) if even else None

@@ -22,6 +22,7 @@ from jax.scipy.special import ndtr
 
 from spiral_vae.fields import contract
 from spiral_vae.maths import gaussian
+from spiral_vae.maths.chain import Chain
 
 Heads = dict[str, jax.Array]
 
@@ -157,6 +158,19 @@ class Posterior(abc.ABC):
           [size] each; None where the family doesn't say.
         """
         del mean, logvar, log_mass
+        return None
+
+    def potential(self, heads: Heads) -> tuple[jax.Array, jax.Array] | None:
+        """Returns h and J >= 0, [L, ...] both, of q(z|x) = p(z) exp(h z - J z^2 / 2) / Z.
+
+        None: q is of another form, and does not say what a point adds to a prior.
+        """
+        del heads
+        return None
+
+    def chain(self, z: jax.Array) -> Chain | None:
+        """Returns how the latents of sequences move between nodes z [1, K, 1]; None: they don't."""
+        del z
         return None
 
     def latent_dim(self, heads: Heads) -> int:

@@ -1,0 +1,152 @@
+"""A Gauss-Markov latent with one learned number, its time constant.
+
+    z_1 ~ N(0, 1),  z' = a z + sqrt(1 - a^2) e,   a = exp(-1 / tau),  1 - a^2 = -expm1(-2 / tau)
+
+Of the posteriors, one with potentials becomes the Kalman smoother of these, and any other that of
+each point for itself, under the dynamics as a prior: mean field, to show what structure buys.
+"""
+
+import dataclasses
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+
+from spiral_vae.fields import POSITIVE, Together, field, finite, kind
+from spiral_vae.maths import gaussian, kalman
+from spiral_vae.maths.arrays import Number
+from spiral_vae.maths.chain import Chain
+from spiral_vae.model.dynamics.base import Dynamics
+from spiral_vae.model.networks import Params
+from spiral_vae.model.posterior import Posterior
+from spiral_vae.model.posterior.base import Heads
+
+_OBJECTIVES, _POSTERIORS = ("elbo", "evidence"), ("gaussian", "potential")
+
+
+@kind("dynamics", "markov")
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Markov(Dynamics):
+    """A stationary autoregression of order one."""
+
+    together: ClassVar[tuple[Together, ...]] = (
+        Together(
+            ("dynamics.kind", "model.latent_dim"),
+            lambda kind, latent_dim: kind != "markov" or latent_dim == 1,
+            "dynamics are of one latent: model.latent_dim must be 1",
+        ),
+        Together(
+            ("dynamics.kind", "posterior.kind"),
+            lambda kind, posterior: kind != "markov" or posterior in _POSTERIORS,
+            "posterior.kind must be one of gaussian, potential under dynamics",
+        ),
+        Together(
+            ("dynamics.kind", "objective.kind"),
+            lambda kind, objective: kind != "markov" or objective in _OBJECTIVES,
+            "objective.kind must be one of elbo, evidence under dynamics",
+        ),
+        Together(
+            ("dynamics.kind", "encoder.sleep", "encoder.after"),
+            lambda kind, sleep, after: kind != "markov" or sleep + after == 0,
+            "encoder.sleep and encoder.after draw single points: they must be 0 under dynamics",
+        ),
+    )
+
+    start: Number = field(
+        0.9,
+        finite("a number in (0, 1)", lambda value: 0 < value < 1),
+        "the correlation of neighbouring latents from which it is learned",
+    )
+    learning_rate: Number = field(0.01, POSITIVE, "of the logarithm of the time constant")
+
+    def init(self) -> Params:
+        return {"dynamics": {"log_tau": -jnp.log(-jnp.log(jnp.asarray(self.start)))}}
+
+    @property
+    def rate(self) -> Number:
+        return self.learning_rate
+
+    def correlation(self, params: Params) -> jax.Array:
+        return jnp.exp(-jnp.exp(-params["dynamics"]["log_tau"]))
+
+    def tied(
+        self, params: Params, posterior: Posterior, length: int, weight: jax.Array
+    ) -> Posterior:
+        rate = jnp.exp(-params["dynamics"]["log_tau"])
+        return Tied(
+            alone=posterior,
+            a=jnp.exp(-rate),
+            noise=-jnp.expm1(-2 * rate),
+            length=length,
+            weight=weight,
+        )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Tied(Posterior):
+    """The posterior of the latents of sequences, point by point; log q is that of one point."""
+
+    alone: Posterior  # of single points
+    a: jax.Array
+    noise: jax.Array  # 1 - a^2
+    length: int  # T
+    weight: jax.Array  # [S T]
+
+    def heads(self, latent_dim: int) -> dict[str, int]:
+        return self.alone.heads(latent_dim)
+
+    def moments(self, heads: Heads) -> tuple[jax.Array, jax.Array]:
+        mean, logvar, _ = self._solved(heads)
+        return mean[None], logvar[None]
+
+    def sample(self, heads: Heads, eps: jax.Array) -> jax.Array:
+        mean, logvar = self.moments(heads)
+        return gaussian.sample(eps, mean[:, None], logvar[:, None])
+
+    def log_prob(self, heads: Heads, z: jax.Array) -> jax.Array:
+        mean, logvar = self.moments(heads)
+        return gaussian.log_prob(z, mean[:, None], logvar[:, None])
+
+    def kl(self, heads: Heads) -> jax.Array:
+        """Returns KL(q || p) of whole sequences over their points, of equal shares, [S T]."""
+        _, _, kl = self._solved(heads)
+        seen = jnp.sum(self.weight.reshape(-1, self.length), axis=1)
+        return jnp.repeat(kl / jnp.maximum(seen, 1), self.length)
+
+    def chain(self, z: jax.Array) -> Chain:
+        # On an even grid, whose step is the same everywhere and drops out of the sums to 1.
+        nodes = z[0, :, 0]
+        log_move = -0.5 * (nodes - self.a * nodes[:, None]) ** 2 / self.noise
+        return Chain(
+            log_start=jax.nn.log_softmax(-0.5 * nodes**2),
+            log_transition=jax.nn.log_softmax(log_move, axis=1),
+            weight=self.weight,
+            length=self.length,
+        )
+
+    def _solved(self, heads: Heads) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """Returns mean and logvar of each point, [S T], and KL(q || p) of each sequence, [S]."""
+        found = self.alone.potential(heads)
+        if found is None:
+            return self._mean_field(heads)
+        h, precision = (self._by_time(part[0] * self.weight) for part in found)
+        law = kalman.smooth(h, precision, self.a, self.noise)
+        square = law.mean**2 + law.variance
+        kl = jnp.sum(h * law.mean - 0.5 * precision * square, axis=0) - law.log_z
+        return self._by_point(law.mean), jnp.log(self._by_point(law.variance)), kl
+
+    def _mean_field(self, heads: Heads) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """Returns the same of independent q, of which E_q log p(z_1 .. z_T) is needed."""
+        mean, logvar = (part[0] for part in self.alone.moments(heads))
+        m, v = self._by_time(mean), jnp.exp(self._by_time(logvar))
+        first = m[0] ** 2 + v[0]
+        moved = ((m[1:] - self.a * m[:-1]) ** 2 + v[1:] + self.a**2 * v[:-1]) / self.noise
+        log_p = -0.5 * (first + jnp.sum(moved + jnp.log(self.noise), axis=0))
+        kl = -0.5 * jnp.sum(1 + jnp.log(v), axis=0) - log_p
+        return mean, logvar, kl
+
+    def _by_time(self, values: jax.Array) -> jax.Array:
+        return values.reshape(-1, self.length).T
+
+    def _by_point(self, values: jax.Array) -> jax.Array:
+        return values.T.reshape(-1)
