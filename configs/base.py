@@ -55,7 +55,7 @@ def get_config() -> ml_collections.ConfigDict:
     data.t_law = "sqrt"  # of a spiral: 'sqrt': t = sqrt(u), even along it | 'uniform': t = u
     data.u_start = 0.01  # of a spiral: 0 <= u_start < u_stop <= 1
     data.u_stop = 1.0
-    # Places on an even 'grid' | 'random': drawn each for itself | 'sequence': moving along sequences
+    # Places on an even 'grid' | 'random': drawn each for itself | 'sequence': that move along it
     data.design = "grid"
     data.length = 40  # points of a 'sequence', >= 2; num_points and batch_size are multiples of it
     data.a = 0.98  # correlation of neighbours in a 'sequence', [0, 1)

@@ -12,11 +12,13 @@ from scipy import special
 
 from spiral_vae import numerics
 from spiral_vae.exact import ground_truth, inference
+from spiral_vae.exact import sequences as sequences_lib
 from spiral_vae.exact.best import best_gaussian, best_member
 from spiral_vae.exact.inference import Encode, Posteriors
 from spiral_vae.exact.metrics import axes_of, in_order
 from spiral_vae.exact.mixture import Mixture
-from spiral_vae.exact.recovery import recovery
+from spiral_vae.exact.recovery import RECOVERED_KL, recovery
+from spiral_vae.exact.sequences import Sequences
 from spiral_vae.maths import observation as observation_lib
 from spiral_vae.maths.observation import Observe
 from spiral_vae.model.posterior import Gaussian, Posterior
@@ -82,6 +84,7 @@ class Report:
     density: ground_truth.Density  # the model's
     points: Points  # of the training
     new: Points | None  # of the truth, or held out
+    sequences: sequences_lib.Report | None
 
 
 def evaluate(
@@ -94,6 +97,7 @@ def evaluate(
     held_out: np.ndarray | None = None,
     posterior: Posterior | None = None,
     gap_points: int = 24,
+    sequences: Sequences | None = None,
 ) -> Report:
     """Returns everything that can be said exactly about a VAE with a standard normal prior.
 
@@ -108,6 +112,7 @@ def evaluate(
       held_out: points of the same source that were not trained on, [m, D]; without a curve they
         are the new points.
       posterior: the family of q(z|x), by default the Gaussian.
+      sequences: what the model is of sequences, where the curve is known.
       gap_points: over how many training points, evenly along the curve, the gap is taken apart.
 
     Raises:
@@ -169,7 +174,12 @@ def evaluate(
             metrics["overconfident"] = excess > OVERCONFIDENT_EXCESS
             mean = np.copysign(1.0, metrics["spearman"]) * q.mean[:, 0]
             metrics["map_error"] = _map_error(mean, along, curve)
-    return Report(in_order(metrics), gaps, new_gaps, calibration, density, points, new)
+    of_sequences = None
+    if sequences is not None and curve is not None:
+        of_sequences = sequences_lib.judge(observe, sequences, curve)
+        metrics |= of_sequences.metrics
+    metrics = in_order(metrics)
+    return Report(metrics, gaps, new_gaps, calibration, density, points, new, of_sequences)
 
 
 def take_apart(points: Points, observe: Observe, density: ground_truth.Density, num: int) -> Gaps:
@@ -209,10 +219,15 @@ def verdict(metrics: dict[str, float]) -> str:
     """Returns in a word or two what happened to a run.
 
     'inaccurate' is a model that has the points in their order, but a density too far from p*.
-    Without a truth a model that has neither collapsed nor overfitted is 'fitted'.
+    Without a truth a model that has neither collapsed nor overfitted is 'fitted'. Of sequences
+    their own distance to the truth counts, and the order of their paths.
     """
     if metrics["collapsed"]:
         return "collapsed"
+    if "path_found" in metrics:
+        if not metrics["path_found"]:
+            return "partly folded"
+        return "recovered" if metrics["kl_rate_to_truth"] < RECOVERED_KL else "inaccurate"
     if metrics.get("overfit_gap", 0.0) > OVERFITTED_GAP:
         return "overfitted"
     if "found" not in metrics:

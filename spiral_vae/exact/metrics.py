@@ -35,6 +35,7 @@ class Metric:
 _TRUTH = ("truth",)
 _ONE = ("one latent",)
 _HELD_OUT = ("held-out points",)
+_SEQUENCES = ("sequences",)  # of a known curve
 _NEW = ("new points",)  # of a truth, or held out
 _START = ("a start by order",)
 
@@ -164,6 +165,8 @@ _ALL = (
         unit="",
         label=r"$\sigma$ / true $\sigma$",
         log=True,
+        heading="sigma",
+        form="{:.3f}",
         needs=_TRUTH,
     ),
     *(
@@ -256,6 +259,64 @@ _ALL = (
         "whether the information exceeds the truth's by 0.5 nats",
         unit="",
         needs=(*_TRUTH, *_ONE),
+    ),
+    Metric(
+        "kl_rate_to_truth",
+        "KL(p*||p) of whole sequences over their length, over 40 fresh ones",
+        label=r"KL rate to the truth",
+        heading="kl rate",
+        log=True,
+        needs=_SEQUENCES,
+    ),
+    Metric("kl_rate_error", "its standard error", log=True, needs=_SEQUENCES),
+    Metric(
+        "kl_rate_doubling",
+        "what doubling the nodes of z changes in the evidence of a sequence",
+        log=True,
+        needs=_SEQUENCES,
+    ),
+    Metric("nll_rate", "-log p of a fresh sequence over its length", needs=_SEQUENCES),
+    Metric("entropy_rate", "the same under the truth", needs=_SEQUENCES),
+    Metric(
+        "gap_rate",
+        "log p - ELBO of a fresh sequence over its length",
+        heading="gap rate",
+        needs=_SEQUENCES,
+    ),
+    Metric(
+        "order_of_path",
+        "|rank correlation| of z and its mean given all of a fresh sequence",
+        unit="",
+        heading="path",
+        needs=_SEQUENCES,
+    ),
+    Metric("path_found", "order_of_path > 0.98", unit="", needs=_SEQUENCES),
+    Metric("correlation", "of neighbouring z in a sequence", unit="", needs=_SEQUENCES),
+    Metric(
+        "tau_ratio",
+        "the time constant -1 / ln(correlation) over that of the truth",
+        unit="",
+        label=r"$\tau$ / true $\tau$",
+        log=True,
+        heading="tau",
+        form="{:.3f}",
+        needs=_SEQUENCES,
+    ),
+    Metric(
+        "innovation_ratio",
+        "the variance 1 - correlation^2 of a step of z over that of the truth",
+        unit="",
+        label=r"$Q$ / true $Q$",
+        log=True,
+        needs=_SEQUENCES,
+    ),
+    *(
+        Metric(
+            f"forecast_excess_{horizon}",
+            f"by how much the truth forecasts a point {horizon} ahead better",
+            needs=_SEQUENCES,
+        )
+        for horizon in (1, 10)
     ),
     Metric("recovered", "kl_to_truth < 0.06 and found", unit="", needs=_TRUTH),
     Metric("collapsed", "kl_to_prior < 0.01", unit=""),

@@ -11,7 +11,8 @@ import numpy as np
 
 from spiral_vae import numerics
 from spiral_vae.exact import evaluate
-from spiral_vae.exact.inference import Encode, Posteriors
+from spiral_vae.exact.inference import Encode, Posteriors, gaussians
+from spiral_vae.exact.sequences import Sequences
 from spiral_vae.maths import shapes
 from spiral_vae.maths.observation import Observe
 from spiral_vae.model import networks
@@ -32,6 +33,7 @@ class Model:
     curve: Curve | None = None  # the truth, where it is known
     t: np.ndarray | None = None  # true latent of the training points, [n], where it is known
     held_out: np.ndarray | None = None  # points of the same data that were not trained on, [m, D]
+    sequences: Sequences | None = None  # of data in sequences
 
     def decode(self, z: np.ndarray) -> np.ndarray:
         """Returns the mean of p(x|z), [N, D], for z [N, L]."""
@@ -46,15 +48,40 @@ def of_lane(lane: Lane, params: networks.Params, data: Data) -> Model:
     """Returns the model of one lane, none of whose leaves has an axis of lanes."""
     params = {"likelihood": {}, **params}  # a fixed sigma has no entry in params.npz
     encode, observe = functions_of(lane.vae, lane.likelihood, params)
+    seen = slice(None) if data.observed is None else np.asarray(data.observed) > 0
     return Model(
         encode=encode,
         observe=observe,
         posterior=lane.posterior,
         curve=jax.tree.map(float, lane.data.truth),
-        x=np.asarray(data.x),
-        t=None if data.t is None else np.asarray(data.t),
+        x=np.asarray(data.x)[seen],
+        t=None if data.t is None else np.asarray(data.t)[seen],
         held_out=None if data.held_out is None else np.asarray(data.held_out),
+        sequences=_sequences(lane, params, encode),
     )
+
+
+def _sequences(lane: Lane, params: networks.Params, encode: Encode) -> Sequences | None:
+    length = lane.data.sequence_length
+    if length == 1 or lane.model.latent_dim > 1:
+        return None
+    with numerics.double():
+        params = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float64), params)
+        a = float(lane.dynamics.correlation(params))
+
+    def tied(x: np.ndarray) -> tuple[Posteriors, np.ndarray]:
+        heads = encode(x)
+        with numerics.double():
+            law = lane.dynamics.tied(params, lane.posterior, length, jnp.ones(len(x)))
+            if law is lane.posterior:
+                q = Posteriors(law, heads)
+                return q, q.kl
+            last = {name: jnp.asarray(head).T for name, head in heads.items()}
+            mean, logvar = (np.asarray(part).T for part in law.moments(last))
+            return gaussians(mean, logvar), np.asarray(law.kl(last))
+
+    true_a = float(lane.data.sequence_correlation)
+    return Sequences(length=length, a=a, true_a=true_a, tied=tied)
 
 
 def functions_of(
@@ -111,6 +138,7 @@ def judge(model: Model, gap_points: int = 24) -> evaluate.Report:
         held_out=model.held_out,
         posterior=model.posterior,
         gap_points=gap_points,
+        sequences=model.sequences,
     )
 
 

@@ -7,7 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from spiral_vae.exact import evaluate, ground_truth, inference, mixture
+from spiral_vae.exact import (
+    evaluate,
+    forward_backward,
+    ground_truth,
+    inference,
+    mixture,
+    sequences,
+)
 from spiral_vae.exact.ground_truth import Truth
 from spiral_vae.exact.model import Model
 from spiral_vae.maths import observation as observation_lib
@@ -42,6 +49,8 @@ def of_lane(model: Model, report: evaluate.Report) -> Arrays:
                     f"{name}amortisation": own.approximation + own.amortisation - own.family,
                 }
         found["posterior"] = _posterior(report, report.gaps, model.x) | curve
+    if report.sequences is not None:
+        found["sequences"] = _sequences(model, report.sequences)
     if report.calibration is not None:
         found["calibration"] = {
             "rank": report.calibration.rank,
@@ -84,6 +93,42 @@ def _basic_run(model: Model) -> dict[str, Any]:
         "reconstruction": _in_plane(model.decode(mean)),
         "samples": _in_plane(observation_lib.draw(rng, model.observe(z))),
     }
+
+
+def _sequences(model: Model, report: sequences.Report) -> dict[str, Any]:
+    """Returns the fresh sequence that goes farthest, and the posteriors of one of its points."""
+    z, law = report.fresh.z, report.law
+    row = int(np.argmax(np.ptp(z, axis=1)))
+    nodes, x = report.model.z, report.fresh.x[row]
+    mass = np.exp(law.smoothed[row]) * report.model.step
+    mean = mass @ nodes
+    sd = np.sqrt(np.maximum(mass @ nodes**2 - mean**2, 0))
+    sign = np.copysign(1.0, np.sum(report.mean * z))  # the latent's direction means nothing
+    alone = forward_backward.smooth(report.model, x[:, None]).smoothed[:, 0]
+    width = np.exp(alone) * report.model.step
+    spread = width @ nodes**2 - (width @ nodes) ** 2
+    point = int(np.argmax(spread[1:-1])) + 1  # which says least of its own place
+    shown = np.abs(nodes) < 4
+    return {
+        "z": z[row],
+        "mean": sign * mean,
+        "sd": sd,
+        "x": _in_plane(x),
+        "path": _in_plane(report.fresh.truth.nodes.mean[_nearest(report.fresh.truth.z, z[row])]),
+        "smoothed_path": _in_plane(model.decode(mean[:, None])),
+        "nodes": sign * nodes[shown],
+        "posteriors": {
+            "alone": np.exp(alone[point])[shown],
+            "given the past": np.exp(law.filtered[row, point])[shown],
+            "given all": np.exp(law.smoothed[row, point])[shown],
+        },
+        "point": point,
+    }
+
+
+def _nearest(nodes: np.ndarray, z: np.ndarray) -> np.ndarray:
+    """Returns the place of the node of an even grid that is nearest to each z."""
+    return np.clip(np.rint((z - nodes[0]) / (nodes[1] - nodes[0])), 0, len(nodes) - 1).astype(int)
 
 
 def _in_plane(points: np.ndarray) -> np.ndarray:

@@ -6,7 +6,7 @@ kept alive behind the caller's back. A value that is not finite (a lane that fai
 
 import functools
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -445,6 +445,54 @@ def calibration(
         right.plot(coverage_nominal, noise_coverage, ".-", color=MODEL, label="decoder's noise")
     right.set(title="Coverage", xlabel="nominal", ylabel="found", aspect="equal")
     right.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03))
+    return shared_legend(figure)
+
+
+def sequences(
+    *,
+    z: np.ndarray,
+    mean: np.ndarray,
+    sd: np.ndarray,
+    x: np.ndarray,
+    path: np.ndarray,
+    smoothed_path: np.ndarray,
+    nodes: np.ndarray,
+    posteriors: Mapping[str, np.ndarray],
+    point: int,
+) -> Figure:
+    """Draws a sequence in the plane and along time, and what is known of one of its points.
+
+    Args:
+      z: the true latents, [T].
+      mean: their means given all of the sequence, [T].
+      sd: their standard deviations, [T].
+      x: the points, [T, 2].
+      path: without noise, [T, 2].
+      smoothed_path: the decoder's at `mean`, [T, 2].
+      nodes: z of the densities, [N].
+      posteriors: p(z|...) of one point, [N], by what is given.
+      point: its place in time, from 0 on.
+    """
+    figure = new_figure(4.6)
+    plane, along, single = figure.subplots(1, 3)
+    plane.plot(*path.T, "-", color=TRUTH, label="true")
+    plane.plot(*smoothed_path.T, "--", color=MODEL, label="model, given all points")
+    plane.plot(*x.T, ".", color=DATA, label="points")
+    plane.plot(*x[point], "o", color=ENCODER, fillstyle="none", markersize=10, label="one point")
+    plane.set(title="A fresh sequence", xlabel="$x$", ylabel="$y$")
+    data_space(plane, x, path)
+    time = np.arange(len(z))
+    along.plot(time, z, "-", color=TRUTH)
+    along.plot(time, mean, "--", color=MODEL)
+    along.fill_between(time, mean - 2 * sd, mean + 2 * sd, color=MODEL, alpha=0.25, linewidth=0)
+    along.axvline(point, color=ENCODER, linewidth=1)
+    along.set(title=r"Latent, $\pm 2$ standard deviations", xlabel="time", ylabel="$z$")
+    along.set(box_aspect=1)
+    styles = zip(posteriors.items(), ((DATA, "-"), (BEST, ":"), (MODEL, "-")), strict=True)
+    for (name, density), (color, style) in styles:
+        single.plot(nodes, density, style, color=color, label=f"$p(z)$ {name}")
+    single.axvline(z[point], color=TRUTH, linewidth=1)
+    single.set(title="One point", xlabel="$z$", ylabel="density", box_aspect=1)
     return shared_legend(figure)
 
 

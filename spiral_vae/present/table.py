@@ -11,8 +11,15 @@ from spiral_vae.exact.metrics import METRICS
 
 WIDTH = 80  # columns of a terminal
 MAX_LINES = 16  # a line each up to so many lanes, else one for each point of the sweep
-# The most telling first: of runs whose truth is known, and of others.
+# The most telling first: of runs whose truth is known, of sequences, and of others.
 _OF_TRUTH = ("kl_to_truth", "order_of_curve", "nll", "kl_to_prior", "inference_gap_new")
+_OF_SEQUENCES = (
+    "kl_rate_to_truth",
+    "order_of_path",
+    "sigma_ratio",
+    "tau_ratio",
+    "gap_rate",
+)
 _OF_DATA = ("nll_held_out", "overfit_gap", "sigma", "kl_to_prior", "inference_gap_new")
 
 
@@ -24,19 +31,19 @@ def table(rows: Sequence[dict[str, Any]], axes: Sequence[str]) -> str:
       axes: the swept fields.
     """
     failed = sum(row["status"] != "ok" for row in rows)
-    known = any("kl_to_truth" in row for row in rows)
-    of_data = not known and any("elbo" in row for row in rows)
-    end = (
-        f"\n{_LEGEND_OF_DATA if of_data else _LEGEND}"
-        + f"\n{failed} of {len(rows)} lanes failed." * bool(failed)
-    )
+    names, legend = _OF_TRUTH, _LEGEND
+    if any("kl_rate_to_truth" in row for row in rows):
+        names, legend = _OF_SEQUENCES, _LEGEND_OF_SEQUENCES
+    elif not any("kl_to_truth" in row for row in rows) and any("elbo" in row for row in rows):
+        names, legend = _OF_DATA, _LEGEND_OF_DATA
+    end = f"\n{legend}" + f"\n{failed} of {len(rows)} lanes failed." * bool(failed)
     if len(rows) <= MAX_LINES:
-        return _lane_table(rows, ["seed", *axes], _OF_DATA if of_data else _OF_TRUTH) + end
+        return _lane_table(rows, ["seed", *axes], names) + end
     keys = axes  # the seeds are what a line summarises
     points: dict[tuple, list[dict[str, Any]]] = {}
     for row in rows:
         points.setdefault(tuple(row.get(key) for key in keys), []).append(row)
-    first, second = (METRICS[name] for name in (_OF_DATA if of_data else _OF_TRUTH)[:2])
+    first, second = (METRICS[name] for name in names[:2])
     heading = [
         *_short_names(keys),
         "lanes",
@@ -55,6 +62,11 @@ _LEGEND = (
     "Nats per point. kl to truth = KL(p*||p), exact; order = 1 where the latent runs\n"
     "along the curve; nll = -E log p under the true density; kl = KL(q||p(z)) over\n"
     "the data; new gap = log p - ELBO at new points."
+)
+_LEGEND_OF_SEQUENCES = (
+    "Nats per point of 40 fresh sequences. kl rate = KL(p*||p) of whole sequences over\n"
+    "their length; path = 1 where the smoothed latent follows the true one; sigma,\n"
+    "tau = noise and time constant over the true ones; gap rate = log p - ELBO."
 )
 _LEGEND_OF_DATA = (
     "Nats per point. nll held out = -log p of points not trained on; overfit = by how\n"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 import jax
 
 from spiral_vae.fields import Together, contract, field, integer
+from spiral_vae.maths.arrays import Number
 
 if TYPE_CHECKING:
     from spiral_vae.process.curve import Curve
@@ -64,6 +65,11 @@ class Process(abc.ABC):
     def sequence_length(self) -> int:
         """How many points in a row hang together."""
         return 1
+
+    @property
+    def sequence_correlation(self) -> Number:
+        """That of z at neighbouring points of a sequence, where the truth is known."""
+        return 0.0
 
     @property
     @abc.abstractmethod

@@ -71,6 +71,10 @@ class Curve(Process):
         return self.design.sequence_length
 
     @property
+    def sequence_correlation(self) -> Number:
+        return self.design.correlation
+
+    @property
     def truth(self) -> "Curve":
         return self
 

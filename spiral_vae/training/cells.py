@@ -23,7 +23,15 @@ from spiral_vae import numerics
 from spiral_vae.model import networks
 from spiral_vae.process import Data
 from spiral_vae.start import Order
-from spiral_vae.training.train import TERMS, Lane, State, first_failure, init, train_chunk
+from spiral_vae.training.train import (
+    TERMS,
+    Lane,
+    State,
+    begun,
+    first_failure,
+    init,
+    train_chunk,
+)
 
 Probe = Callable[[networks.Params, Data, Lane], dict[str, jax.Array]]
 # How programs are compiled for CPU. Every core is a device, so that of the training has one thread,
@@ -301,7 +309,7 @@ class _Cell:
             given = {name: self.params[name] for name in ("encoder", "decoder")}
             state = dataclasses.replace(state, params=state.params | given)
         if self.state is None:
-            self.state = state
+            self.state = jax.vmap(begun)(state, self.data, self.lanes)
         self.lanes, self.state, self.data = jax.device_put(
             (self.lanes, self.state, self.data), device
         )

@@ -157,6 +157,16 @@ def init(lane: Lane) -> tuple[State, Data]:
     return state, data.reordered(order)
 
 
+def begun(state: State, data: Data, lane: Lane) -> State:
+    """Returns a fresh state with what is known of the data before the training."""
+    if data.start_correlation is None:
+        return state
+    params = state.params | lane.dynamics.begin(
+        {name: state.params[name] for name in lane.dynamics.init()}, data.start_correlation
+    )
+    return dataclasses.replace(state, params=params)
+
+
 def epoch_order(key: jax.Array, num_points: int) -> jax.Array:
     """Returns an order of the points for one epoch, [num_points], every index once.
 
@@ -214,16 +224,17 @@ def batches(epoch: jax.Array, key: jax.Array, data: Data, lane: Lane) -> Batch:
     if lane.encoder.any:
         dream_key = jax.random.split(jax.random.fold_in(key_epoch, _DREAM), lane.steps_per_epoch)
     n, size, steps = lane.data.num_points, lane.train.batch_size, lane.steps_per_epoch
+    length = lane.data.sequence_length
     order: jax.Array | slice = slice(None)
     if lane.train.shuffle:
-        length = lane.data.sequence_length
         order = _of_points(epoch_order(key_order, n // length), length)
     x = data.x[order]
     x = jnp.pad(x, ((0, steps * size - n), (0, 0))).reshape(steps, size, -1)
     start_z = None
     if data.start_z is not None:
         start_z = jnp.pad(data.start_z[order], (0, steps * size - n)).reshape(steps, size)
-    weight, total = (jnp.arange(steps * size) < n).astype(x.dtype).reshape(steps, size), n
+    weight = (jnp.arange(steps * size) < n).astype(x.dtype).reshape(steps, size)
+    total: jax.Array | int = n
     if data.observed is not None:
         seen = jnp.pad(data.observed[order], (0, steps * size - n)).reshape(steps, size)
         weight, total = weight * seen, jnp.maximum(jnp.sum(seen), 1)
@@ -276,9 +287,7 @@ def loss_fn(
     bound_params = params
     if likelihood.separate:  # the decoder has a loss of its own
         bound_params = params | {"decoder": jax.lax.stop_gradient(params["decoder"])}
-    posterior = lane.dynamics.tied(
-        params, lane.posterior, lane.data.sequence_length, batch.weight
-    )
+    posterior = lane.dynamics.tied(params, lane.posterior, lane.data.sequence_length, batch.weight)
     draws = lane.objective.draw(bound_params, batch.x, batch.eps, vae, posterior)
     residual = jax.lax.stop_gradient(batch.x[:, None] - draws.heads["mean"])
     moment = jnp.einsum("kb,ikb,jkb->ijb", shares(carried), residual, residual)

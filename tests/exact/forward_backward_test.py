@@ -87,9 +87,7 @@ def test_smoothed_marginals_are_densities_and_end_in_the_filtered_one():
     for log_density in (law.filtered, law.smoothed):
         mass = np.exp(log_density).sum(axis=-1) * _grid().step
         np.testing.assert_allclose(mass, 1, atol=1e-10)
-    np.testing.assert_allclose(
-        np.exp(law.smoothed[0, -1]), np.exp(law.filtered[0, -1]), atol=1e-10
-    )
+    np.testing.assert_allclose(np.exp(law.smoothed[0, -1]), np.exp(law.filtered[0, -1]), atol=1e-10)
 
 
 def test_forecasts():

@@ -22,6 +22,16 @@ class Dynamics:
         """Returns parameters for the gradient, {'dynamics': {...}}; {} if there are none."""
         return {}
 
+    def begin(self, params: Params, correlation: jax.Array) -> Params:
+        """Returns the parameters for a correlation that is known before the training.
+
+        Args:
+          params: what `init` gave.
+          correlation: of neighbouring latents.
+        """
+        del correlation
+        return params
+
     @property
     def rate(self) -> Number:
         """The learning rate of the parameters."""

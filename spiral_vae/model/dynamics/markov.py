@@ -55,12 +55,17 @@ class Markov(Dynamics):
     start: Number = field(
         0.9,
         finite("a number in (0, 1)", lambda value: 0 < value < 1),
-        "the correlation of neighbouring latents from which it is learned",
+        "the correlation of neighbouring latents from which it is learned, where no start of the "
+        "training knows one",
     )
     learning_rate: Number = field(0.01, POSITIVE, "of the logarithm of the time constant")
 
     def init(self) -> Params:
-        return {"dynamics": {"log_tau": -jnp.log(-jnp.log(jnp.asarray(self.start)))}}
+        return self.begin({}, jnp.asarray(self.start))
+
+    def begin(self, params: Params, correlation: jax.Array) -> Params:
+        del params
+        return {"dynamics": {"log_tau": -jnp.log(-jnp.log(correlation))}}
 
     @property
     def rate(self) -> Number:

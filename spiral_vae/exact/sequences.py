@@ -1,0 +1,138 @@
+"""How near a model of sequences is to the truth: rates in nats per point, on fresh sequences.
+
+The truth is a curve along which z moves as a Gauss-Markov sequence; the distance of a model is
+E[log p*(x_1 .. x_T) - log p(x_1 .. x_T)] / T over fresh draws, so it has a standard error. Each
+log p is exact (see `forward_backward`), to an error that doubling the nodes shows.
+"""
+
+import dataclasses
+from collections.abc import Callable
+
+import numpy as np
+from scipy.stats import spearmanr
+
+from spiral_vae.exact import forward_backward, ground_truth, inference
+from spiral_vae.exact.forward_backward import Grid, Smoothed
+from spiral_vae.exact.inference import Posteriors
+from spiral_vae.exact.recovery import FOUND_ORDER
+from spiral_vae.maths import observation as observation_lib
+from spiral_vae.maths.observation import Observe
+from spiral_vae.process import Curve
+from spiral_vae.process.design import time_constant
+
+NUM_FRESH = 40  # sequences
+HORIZONS = (1, 10)  # points ahead that are forecast
+_NODES = (512, 1024, 2048, 4096)  # of a grid, doubled until nothing changes
+_SETTLED = 1e-7  # nats per point
+_TRIED = 4  # sequences on which it is seen whether a grid is fine enough
+
+
+@dataclasses.dataclass(frozen=True)
+class Sequences:
+    """What a model and its data are as sequences of T points, besides single ones."""
+
+    length: int  # T
+    a: float  # correlation of neighbouring z under the model; 0 where it knows of none
+    true_a: float  # under the truth
+    # x [S T, D] -> q(z|x) of each point given all of its sequence, and KL(q || p) of the sequence
+    # in equal shares, [S T]
+    tied: Callable[[np.ndarray], tuple[Posteriors, np.ndarray]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Fresh:
+    """Draws of the truth and what it says of them."""
+
+    z: np.ndarray  # [S, T]
+    x: np.ndarray  # [S, T, D]
+    truth: Grid
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """What `judge` found."""
+
+    metrics: dict[str, float]
+    fresh: Fresh
+    model: Grid
+    mean: np.ndarray  # E[z_t|x_1 .. x_T] under the model, [S, T]
+    law: Smoothed  # of the fresh sequences under the model
+
+
+def judge(observe: Observe, sequences: Sequences, curve: Curve) -> Report:
+    """Returns how a model does on sequences.
+
+    Args:
+      observe: z [N, 1] -> p(x|z).
+      sequences: what else the model is.
+      curve: the truth.
+    """
+    true_observe = ground_truth.true_decoder(curve)
+    z = draw(np.random.default_rng(2), sequences.true_a, NUM_FRESH, sequences.length)
+    x = observation_lib.draw(np.random.default_rng(3), true_observe(z.reshape(-1, 1)))
+    x = x.reshape(*z.shape, -1)
+    truth, true_error = settled(true_observe, sequences.true_a, x[:_TRIED])
+    learned, error = settled(observe, sequences.a, x[:_TRIED])
+    true_log_p = forward_backward.log_evidence(truth, x)[:, -1]
+    law = forward_backward.smooth(learned, x)
+    length = z.shape[1]
+    ratio = (true_log_p - law.log_evidence[:, -1]) / length
+    mean = np.sum(np.exp(law.smoothed) * learned.z, axis=-1) * learned.step
+    order = abs(spearmanr(mean.ravel(), z.ravel()).statistic)
+    gap = (law.log_evidence[:, -1] - _elbo(observe, sequences, x)) / length
+    metrics = {
+        "nll_rate": -np.mean(law.log_evidence[:, -1]) / length,
+        "entropy_rate": -np.mean(true_log_p) / length,
+        "kl_rate_to_truth": np.mean(ratio),
+        "kl_rate_error": np.std(ratio) / np.sqrt(len(ratio)),
+        "kl_rate_doubling": true_error + error,
+        "order_of_path": order,
+        "path_found": order > FOUND_ORDER,
+        "gap_rate": np.mean(gap),
+        "correlation": sequences.a,
+    }
+    if sequences.a > 0 and sequences.true_a > 0:
+        metrics["tau_ratio"] = time_constant(sequences.a) / time_constant(sequences.true_a)
+        metrics["innovation_ratio"] = (1 - sequences.a**2) / (1 - sequences.true_a**2)
+    known = length - max(HORIZONS)
+    if known > 0:
+        ahead = [
+            forward_backward.forecast(one, x[:, :known], x[:, known:]) for one in (truth, learned)
+        ]
+        excess = np.mean(ahead[0] - ahead[1], axis=0)
+        metrics |= {f"forecast_excess_{h}": excess[h - 1] for h in HORIZONS}
+    return Report(metrics, Fresh(z, x, truth), learned, mean, law)
+
+
+def draw(rng: np.random.Generator, a: float, num: int, length: int) -> np.ndarray:
+    """Returns z of stationary sequences, [num, length]."""
+    z = rng.standard_normal((num, length))
+    for t in range(1, length):
+        z[:, t] = a * z[:, t - 1] + np.sqrt(1 - a**2) * z[:, t]
+    return z
+
+
+def settled(observe: Observe, a: float, x: np.ndarray) -> tuple[Grid, float]:
+    """Returns a model on a grid that is fine enough for x [S, T, D], and its error, nats per point.
+
+    The error is what the doubling before it changed in the evidence of these sequences, so that of
+    the grid itself is far smaller.
+    """
+    before = None
+    for num in _NODES:
+        model = forward_backward.grid(observe, a, num)
+        found = forward_backward.log_evidence(model, x)[:, -1] / x.shape[1]
+        if before is not None:
+            error = float(np.max(np.abs(found - before)))
+            if error < _SETTLED:
+                break
+        before = found
+    return model, error
+
+
+def _elbo(observe: Observe, sequences: Sequences, x: np.ndarray) -> np.ndarray:
+    """Returns the bound on log p of sequences x [S, T, D] by the encoder, [S]."""
+    flat = x.reshape(-1, x.shape[-1])
+    q, kl = sequences.tied(flat)
+    bound = inference.elbo(flat, q, observe)
+    return -np.sum((bound.reconstruction + kl).reshape(x.shape[:2]), axis=1)
