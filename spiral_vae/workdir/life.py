@@ -21,6 +21,7 @@ CHECKPOINTS = "checkpoints"
 SUMMARY = "summary.csv"
 PARAMS = "params.npz"
 DATA = "data.npz"
+SNAPSHOTS = "metrics/snapshots.npz"
 EVENTS = "metrics/tensorboard"
 _LOCK = ".lock"
 
