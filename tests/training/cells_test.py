@@ -116,7 +116,7 @@ def test_a_lane_that_broke_down_has_no_snapshots_from_there_on():
     found = _train(BROKEN[2:4])
     broken = np.isnan(found.snapshots["decoder/mean/bias"]).any(axis=-1)
     assert found.snapshot_epoch.tolist() == [0, 1, 2, 8]
-    assert broken.tolist() == [[False, False, False, True], [False] * 4]
+    assert broken.tolist() == [[False] * 4, [False, False, False, True]]
 
 
 def test_there_is_room_for_snapshots_of_the_first_lanes_alone(monkeypatch):
