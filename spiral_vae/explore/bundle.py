@@ -18,17 +18,17 @@ from spiral_vae.exact import probe
 from spiral_vae.exact.metrics import METRICS
 from spiral_vae.explore import description
 from spiral_vae.explore.description import Description, encoded
+from spiral_vae.process import Data
 from spiral_vae.runs import load
 from spiral_vae.runs.load import Stored
+from spiral_vae.training.train import Lane
 from spiral_vae.workdir import environment, files, life
 
 MAX_POINTS = 2_000  # of a data set that the page shows
-_ROOM = 1_250_000  # bytes of params, those of films in half precision
+_ROOM = 1_200_000  # bytes of params, those of films in half precision
 _LEAST_FRAMES = 10  # of a film; with less room there are fewer films
 _MAX_ROWS = 40  # of a lane's training curves
 _DIGITS = 7  # of a metric
-
-Films = dict[int, tuple[list[int], np.ndarray]]  # by lane: places of its frames, their params
 
 
 def bundle(workdir: Path) -> Description:
@@ -129,7 +129,7 @@ def _axes(
     seeds = tuple(dict.fromkeys(row["seed"] for row in rows))
     every = [(axis.path, axis.values) for axis in swept] + [("seed", seeds)]
     shape = [len(values) for _, values in every]
-    start = np.unravel_index(_first_shown(columns, len(rows)), shape)
+    start = np.unravel_index(_first_shown(columns, rows), shape)
     found = []
     for (path, values), at in zip(every, start, strict=True):
         numbers = all(isinstance(value, int | float) for value in values)
@@ -153,10 +153,15 @@ def _axes(
     return found
 
 
-def _first_shown(columns: Mapping[str, Sequence], num: int) -> int:
-    """Returns the lane that the page begins with: the nearest to the truth, or the likeliest."""
+def _first_shown(columns: Mapping[str, Sequence], rows: Sequence[Row]) -> int:
+    """Returns the lane that the page begins with, of the first seed, as that has a film.
+
+    It is the nearest to the truth, or the likeliest.
+    """
+    first = np.asarray([row["seed"] == rows[0]["seed"] for row in rows])
     for name, sign in (("kl_to_truth", 1), ("elbo", -1)):
-        values = sign * np.asarray(columns.get(name, [np.nan] * num), float)
+        values = sign * np.asarray(columns.get(name, [np.nan] * len(rows)), float)
+        values = np.where(first, values, np.nan)
         if np.isfinite(values).any():
             return int(np.nanargmin(values))
     return 0
@@ -173,11 +178,11 @@ def _metrics(columns: Mapping[str, Sequence]) -> list[Description]:
         values = [_rounded(value) for value in columns.get(name, ())]
         if all(value is None or isinstance(value, bool) for value in values):
             continue
-        label = metric.heading or name.replace("_", " ")
+        label, unit = name.replace("_", " "), metric.unit.removesuffix(" per point")
         found.append(
             {
                 "name": name,
-                "label": f"{label}, {metric.unit}" if metric.unit else label,
+                "label": f"{label}, {unit}" if unit else label,
                 "meaning": metric.meaning,
                 "log": metric.log,
                 "values": values,
@@ -222,8 +227,8 @@ def _films(
     order = sorted(range(len(numbers)), key=lambda i: (rows[numbers[i]]["seed"], numbers[i]))
     first = [i for i in order if rows[numbers[i]]["seed"] == rows[0]["seed"]]
     grouped = any(name.endswith("/lane") for name in arrays)
-    found = []
-    num_frames = None
+    found: list[Description] = []
+    num_frames = 0
     for i in order:
         number = int(numbers[i])
         own = load.of_number(arrays, number if grouped else i)
@@ -231,7 +236,7 @@ def _films(
         weights = description.weights(one.lane, params)
         (there,) = np.nonzero(np.isfinite(weights).all(axis=-1))
         size = 2 * weights.shape[-1]
-        if num_frames is None:
+        if not num_frames:
             num_frames = max(_LEAST_FRAMES, room // (size * len(first)))
         some = there[_evenly(len(there), num_frames)]
         room -= size * len(some)
@@ -276,4 +281,8 @@ def _film(
 @functools.cache
 def _looks() -> Callable:
     """Returns the looks at the frames of a lane, compiled once for each structure."""
-    return jax.jit(lambda frames, data, lane: jax.lax.map(lambda p: probe.probe(p, data, lane), frames))
+
+    def of_lane(frames: Any, data: Data, lane: Lane) -> dict[str, jax.Array]:
+        return jax.lax.map(lambda params: probe.probe(params, data, lane), frames)
+
+    return jax.jit(of_lane)

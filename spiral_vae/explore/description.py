@@ -105,9 +105,7 @@ def truth(curve: Curve) -> Description:
     exact = jax.tree.map(float, curve)
     nodes = ground_truth.truth_density(curve).fine
     pieces = np.asarray(exact.pieces(), np.float64)
-    lines = [
-        np.asarray(jax.vmap(exact.point)(jnp.linspace(*ends, _NUM_PLACES))) for ends in pieces
-    ]
+    lines = [np.asarray(jax.vmap(exact.point)(jnp.linspace(*ends, _NUM_PLACES))) for ends in pieces]
     t = nodes.z[:, 0]
     return {
         "dim": curve.dim,

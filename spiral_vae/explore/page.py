@@ -29,7 +29,7 @@ def page(content: bundle.Description) -> str:
     """Returns the HTML of what `bundle` gives."""
     folder = resources.files("spiral_vae.explore") / "page"
     scripts = [
-        f'<script id="{name}">\n{(folder / f"{name}.js").read_text()}</script>'
+        f'<script id="{name}Script">\n{(folder / f"{name}.js").read_text()}</script>'
         for name in _SCRIPTS
     ]
     text = json.dumps(content, separators=(",", ":"), allow_nan=False)

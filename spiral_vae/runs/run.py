@@ -293,9 +293,7 @@ def _write_training(path: Path, groups: Sequence[Group], trained: Sequence[cells
         files.write_npz(path / life.SNAPSHOTS, _snapshots(groups, trained))
 
 
-def _snapshots(
-    groups: Sequence[Group], trained: Sequence[cells.Trained]
-) -> dict[str, np.ndarray]:
+def _snapshots(groups: Sequence[Group], trained: Sequence[cells.Trained]) -> dict[str, np.ndarray]:
     """Returns the snapshots of the lanes that have them, and which these are, [F]; says it."""
     every = np.unique(np.concatenate([one.snapshot_epoch for one in trained]))
     own, found = [], []

@@ -483,7 +483,6 @@ class _Cell:
             "failed_term": term,
         }
 
-
     def curves_of_snapshots(self) -> dict[str, np.ndarray]:
         """Returns the params at the epochs of snapshots, [W, S, ...]."""
         last = {self.epoch: _by_name(self.state.all_params)}  # where it was restored without any

@@ -113,6 +113,7 @@ function addSliders() {
     const own = slider(byId('controls'), {min: 0, max: most(), step: 1, value: get(), ...options});
     sliders.push({...own, sync() {
       own.input.max = most();
+      own.input.disabled = most() === 0;
       own.input.value = get();
       own.show();
     }});
@@ -207,13 +208,14 @@ const CARDS = ['kl_to_truth', 'inference_gap', 'order_of_curve', 'kl_to_prior', 
 function cardsNow() {  // [[label, value, metric]]
   if (shown.live) {
     return [['verdict', 'a new network'], ['epoch', String(live.epoch)],
-      ['KL to the truth, nats', format(live.kl), 'kl_to_truth'],
+      ['kl to truth, nats', format(live.kl), 'kl_to_truth'],
       ['inference gap, nats', format(live.gap), 'inference_gap']];
   }
   const film = films.get(shown.lane), atEnd = shown.epoch === framesOf(shown.lane).at(-1);
   const verdict = run.verdict[shown.lane] || run.status[shown.lane];
   const found = [[atEnd ? 'verdict' : 'verdict, at the end', verdict, 'verdict']];
-  for (const metric of run.metrics.filter(({name}) => CARDS.includes(name)).slice(0, 5)) {
+  const known = CARDS.map(card => run.metrics.find(({name}) => name === card)).filter(Boolean);
+  for (const metric of known.slice(0, 5)) {
     const value = atEnd ? metric.values[shown.lane] : film.looks[metric.name]?.[shown.frame];
     found.push([metric.label, format(value, 4), metric.name]);
   }

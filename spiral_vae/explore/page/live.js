@@ -86,7 +86,7 @@ class Live {
 
   start() {
     if (!this.worker) {
-      const source = ['model', 'exact', 'trainer'].map(id => byId(id).textContent).join('\n');
+      const source = ['model', 'exact', 'trainer'].map(name => byId(`${name}Script`).textContent).join('\n');
       this.worker = new Worker(URL.createObjectURL(new Blob([`${source}\nwork();`])));
       this.worker.onmessage = ({data}) => this.hear(data);
     }
@@ -98,19 +98,17 @@ class Live {
   }
 
   fresh() {
-    this.take();
+    if (!this.shown) this.take();  // of the lane that is looked at
     this.seed = 1 + Math.floor(Math.random() * 2 ** 31);
-    this.settled = {fresh: true, seed: this.seed, nets: this.nets, settings: this.settings,
+    this.first = {fresh: true, seed: this.seed, nets: this.nets, settings: this.settings,
       ...this.makeData()};
-    if (this.worker) this.send(this.settled);
+    this.tell({});
   }
 
-  send(message) {
-    this.worker.postMessage({...message, run: this.running});
-    this.settled = null;
-  }
-  tell(message) {
-    if (this.worker) this.send({...this.settled, ...message});
+  tell(message) {  // once there is a Worker, and what it has to know first
+    if (!this.worker) return;
+    this.worker.postMessage({...this.first, ...message, run: this.running});
+    this.first = null;
   }
 
   stop() {

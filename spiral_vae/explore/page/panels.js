@@ -362,7 +362,8 @@ class TrainingPanel extends Panel {
   }
 
   draw({curves, end}) {
-    const first = Math.max(1, ...Object.values(curves).map(({x}) => x.find(e => e > 0) ?? 1).slice(0, 1));
+    const starts = Object.values(curves).map(({x}) => x.find(epoch => epoch > 0) ?? end);
+    const first = Math.max(1, Math.min(...starts));
     const all = Object.values(curves).flatMap(({y}) => y).filter(Number.isFinite);
     const [low, high] = all.length ? extent(all) : [0, 1];
     this.axes({low: first, high: Math.max(end, first + 1) * 1.1, spread: 'log', name: 'epoch'},
