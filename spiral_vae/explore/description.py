@@ -26,7 +26,8 @@ _NUM_PLACES = 400  # of a curve's piece, as it is drawn
 
 def encoded(array: np.ndarray, dtype: str) -> str:
     """Returns an array's numbers as base64, little-endian."""
-    return base64.b64encode(np.ascontiguousarray(array, np.dtype(dtype).newbyteorder("<"))).decode()
+    little_endian = np.asarray(array, np.dtype(dtype).newbyteorder("<"))
+    return base64.b64encode(little_endian.tobytes()).decode()
 
 
 def nets(lane: Lane) -> Description:
@@ -105,7 +106,8 @@ def truth(curve: Curve) -> Description:
     exact = jax.tree.map(float, curve)
     nodes = ground_truth.truth_density(curve).fine
     pieces = np.asarray(exact.pieces(), np.float64)
-    lines = [np.asarray(jax.vmap(exact.point)(jnp.linspace(*ends, _NUM_PLACES))) for ends in pieces]
+    along = [jnp.linspace(start, stop, _NUM_PLACES) for start, stop in pieces]
+    lines = [np.asarray(jax.vmap(exact.point)(one)) for one in along]
     t = nodes.z[:, 0]
     return {
         "dim": curve.dim,
@@ -125,8 +127,9 @@ def _rate(curve: Curve, pieces: np.ndarray) -> float | None:
     omega = getattr(curve, "omega", None)
     if omega is None or curve.dim != 2:
         return None
-    t = jnp.linspace(*pieces[0], 9)
-    turned = dataclasses.replace(curve, omega=omega + 1.0)
+    t = jnp.linspace(pieces[0, 0], pieces[0, 1], 9)
+    faster: Any = {"omega": omega + 1.0}
+    turned = dataclasses.replace(curve, **faster)
     cos, sin = jnp.cos(t), jnp.sin(t)
     x, y = jax.vmap(curve.point)(t).T
     scale = jax.vmap(curve.observation)(t).scale

@@ -27,7 +27,7 @@ def write(workdir: Path) -> Path:
 
 def page(content: bundle.Description) -> str:
     """Returns the HTML of what `bundle` gives."""
-    folder = resources.files("spiral_vae.explore") / "page"
+    folder = resources.files("spiral_vae.explore") / "web"
     scripts = [
         f'<script id="{name}Script">\n{(folder / f"{name}.js").read_text()}</script>'
         for name in _SCRIPTS

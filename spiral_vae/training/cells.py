@@ -406,7 +406,9 @@ class _Cell:
         """
         inside = [epoch for epoch in self.snapshot_epochs if self.epoch <= epoch < end]
         inside = [epoch for epoch in inside if epoch not in self.snapshots]
-        state, reached = jax.tree.map(jnp.copy, self.state) if inside else None, self.epoch
+        if not inside:
+            return
+        state, reached = jax.tree.map(jnp.copy, self.state), self.epoch
         for epoch in inside:
             if epoch > reached:
                 state, _ = self._chunk(state, epoch - reached)

@@ -35,25 +35,26 @@ def started():
 
 
 @contextlib.contextmanager
-def opened(browser, path, address="", **context):
-    """Yields a page; it must ask nobody for anything and complain of nothing."""
-    with contextlib.closing(browser.new_context(offline=True, **context)) as own:
-        page = own.new_page()
+def opened(browser, path, address="", frame=lambda page: page, **context):
+    """Yields a page, or a frame of it; it must ask nobody for anything and complain of nothing."""
+    with contextlib.closing(browser.new_context(offline=True, **context)) as opener:
+        page = opener.new_page()
         heard = []
         page.on("console", lambda message: heard.append(message.text))
         page.on("pageerror", lambda error: heard.append(str(error)))
         asked = []
         page.on("request", lambda request: asked.append(request.url))
         page.goto(f"file://{path}{address}")
-        wait(page, "drawn.key !== undefined")
-        yield page
+        wait(frame(page), "drawn.key !== undefined", heard=heard)
+        yield frame(page)
         assert heard == []
-        assert [url for url in asked if not url.startswith(("blob:", f"file://{path}"))] == []
+        own = ("blob:", "about:srcdoc", f"file://{path}")
+        assert [url for url in asked if not url.startswith(own)] == []
 
 
-def wait(page, condition, seconds=10):
+def wait(page, condition, seconds=10, heard=()):
     """Returns when a condition holds in a page or a frame; Playwright's own way needs `eval`."""
     end = time.monotonic() + seconds
     while not page.evaluate(condition):
-        assert time.monotonic() < end, condition
+        assert time.monotonic() < end, (condition, heard)
         time.sleep(0.03)

@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import html
 import re
 import zlib
 from pathlib import Path
@@ -290,19 +291,17 @@ def test_dark_mode_is_dark(browser, sweep):
 
 
 def test_it_works_inside_of_a_frame(browser, sweep):
-    with browser_lib.opened(browser, sweep.path, **WIDE) as page:
-        text = sweep.path.read_text()
-        page.evaluate(
-            "text => { document.body.innerHTML = '<iframe width=1200 height=800></iframe>'; "
-            "document.querySelector('iframe').srcdoc = text; }",
-            text,
-        )
-        page.wait_for_timeout(200)
-        frame = page.frames[1]
-        browser_lib.wait(frame, "drawn.key !== undefined")
+    outer = sweep.path.with_name("outer.html")
+    text = html.escape(sweep.path.read_text(), quote=True)
+    outer.write_text(f'<iframe width="1200" height="800" srcdoc="{text}"></iframe>')
+    with browser_lib.opened(browser, outer, frame=lambda page: page.frames[1]) as frame:
+        before = frame.evaluate("lane()")
         frame.locator("#controls input").first.press("ArrowLeft")
-        browser_lib.wait(frame, "document.querySelector('#cards b') && lane() !== undefined")
+        browser_lib.wait(frame, f"lane() === {before} - 2")
         assert frame.locator("#cards div").count() == 6
+        frame.locator("#live summary").click()
+        frame.locator("#go").click()
+        browser_lib.wait(frame, "live.epoch > 0")
 
 
 # A network that learns in the page

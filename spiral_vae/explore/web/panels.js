@@ -59,6 +59,7 @@ class Panel {
     this.width = Math.max(260, box.clientWidth || 380);
     this.height = Math.round(this.width * height);
     Object.assign(this, {left: 46, right: 10, top: 6, bottom: 34, axesKey: ''});
+    this.x = this.y = () => NaN;  // until there are axes
     this.svg = svg('svg', {
       viewBox: `0 0 ${this.width} ${this.height}`, role: 'img', 'aria-label': label,
     }, box);
