@@ -1,19 +1,21 @@
 // A network that learns here: the ELBO with one sample and Adam, one point after the other.
 
-function randomNumbers(seed) {  // sfc32
+function randomNumbers(seed) {
+  // sfc32
   let [a, b, c, d] = [seed >>> 0, 0x9e3779b9 ^ seed, 0x243f6a88, 1];
   const next = () => {
-    const t = (a + b | 0) + d | 0;
-    d = d + 1 | 0;
-    a = b ^ b >>> 9;
-    b = c + (c << 3) | 0;
-    c = (c << 21 | c >>> 11) + t | 0;
+    const t = (((a + b) | 0) + d) | 0;
+    d = (d + 1) | 0;
+    a = b ^ (b >>> 9);
+    b = (c + (c << 3)) | 0;
+    c = (((c << 21) | (c >>> 11)) + t) | 0;
     return (t >>> 0) / 4294967296;
   };
   for (let i = 0; i < 12; i++) next();
   return next;
 }
-function normalNumbers(uniform) {  // Box-Muller
+function normalNumbers(uniform) {
+  // Box-Muller
   let spare = null;
   return () => {
     if (spare !== null) {
@@ -21,21 +23,30 @@ function normalNumbers(uniform) {  // Box-Muller
       spare = null;
       return found;
     }
-    const radius = Math.sqrt(-2 * Math.log(1 - uniform())), angle = 2 * Math.PI * uniform();
+    const radius = Math.sqrt(-2 * Math.log(1 - uniform())),
+      angle = 2 * Math.PI * uniform();
     spare = radius * Math.sin(angle);
     return radius * Math.cos(angle);
   };
 }
 
-function fastTanh(x) {  // a rational approximation, to 4e-7
+function fastTanh(x) {
+  // a rational approximation, to 4e-7
   x = x > 7.90531 ? 7.90531 : x < -7.90531 ? -7.90531 : x;
   const s = x * x;
-  const above = ((((((-2.76076847742355e-16 * s + 2.00018790482477e-13) * s -
-    8.60467152213735e-11) * s + 5.12229709037114e-08) * s + 1.48572235717979e-05) * s +
-    6.37261928875436e-04) * s + 4.89352455891786e-03);
-  const below = (((1.19825839466702e-06 * s + 1.18534705686654e-04) * s +
-    2.26843463243900e-03) * s + 4.89352518554385e-03);
-  return x * above / below;
+  const above =
+    (((((-2.76076847742355e-16 * s + 2.00018790482477e-13) * s - 8.60467152213735e-11) * s +
+      5.12229709037114e-8) *
+      s +
+      1.48572235717979e-5) *
+      s +
+      6.37261928875436e-4) *
+      s +
+    4.89352455891786e-3;
+  const below =
+    ((1.19825839466702e-6 * s + 1.18534705686654e-4) * s + 2.268434632439e-3) * s +
+    4.89352518554385e-3;
+  return (x * above) / below;
 }
 
 // Layers of a network as one point goes through them, forth and back. The heads are one layer.
@@ -44,7 +55,7 @@ class Layers {
     this.sizes = [network.inputs, ...network.hidden];
     this.heads = network.heads.map(([, size]) => size);
     this.values = this.sizes.map(size => new Float64Array(size));
-    this.slopes = this.sizes.map(size => new Float64Array(size));  // of the loss by them
+    this.slopes = this.sizes.map(size => new Float64Array(size)); // of the loss by them
     this.out = new Float64Array(this.heads.reduce((a, b) => a + b));
     this.outSlopes = new Float64Array(this.out.length);
     this.start = network.start;
@@ -68,7 +79,8 @@ class Layers {
     const bias = at + x.length * size;
     for (let o = 0; o < size; o++) out[first + o] = w[bias + o];
     for (let k = 0; k < x.length; k++) {
-      const value = x[k], kernel = at + k * size;
+      const value = x[k],
+        kernel = at + k * size;
       for (let o = 0; o < size; o++) out[first + o] += value * w[kernel + o];
     }
     return bias + size;
@@ -99,7 +111,8 @@ class Layers {
     const bias = at + x.length * size;
     for (let o = 0; o < size; o++) g[bias + o] += slopes[first + o];
     for (let k = 0; k < x.length; k++) {
-      const value = x[k], kernel = at + k * size;
+      const value = x[k],
+        kernel = at + k * size;
       let sum = 0;
       for (let o = 0; o < size; o++) {
         g[kernel + o] += value * slopes[first + o];
@@ -113,7 +126,8 @@ class Layers {
 class Trainer {
   // nets: of a Gaussian q of one latent and means of dim dimensions; x [n, dim].
   constructor(nets, seed) {
-    const encoder = new Network(nets.encoder, 0), decoder = new Network(nets.decoder, encoder.end);
+    const encoder = new Network(nets.encoder, 0),
+      decoder = new Network(nets.decoder, encoder.end);
     this.dim = nets.encoder.inputs;
     [this.encoder, this.decoder] = [new Layers(encoder), new Layers(decoder)];
     this.uniform = randomNumbers(seed);
@@ -123,7 +137,8 @@ class Trainer {
     this.epoch = this.steps = 0;
   }
 
-  start({sizes, heads, start}) {  // uniform in +-1/sqrt(inputs), kernels and biases
+  start({sizes, heads, start}) {
+    // uniform in +-1/sqrt(inputs), kernels and biases
     let at = start;
     const layer = (inputs, outputs) => {
       for (const end = at + (inputs + 1) * outputs; at < end; at++) {
@@ -144,17 +159,22 @@ class Trainer {
     for (let first = 0; first < n; first += batch) {
       this.g.fill(0);
       const last = Math.min(first + batch, n);
-      for (let i = first; i < last; i++) this.point(x, this.order[i], sigma, beta, 1 / (last - first));
+      for (let i = first; i < last; i++)
+        this.point(x, this.order[i], sigma, beta, 1 / (last - first));
       this.adam(rate);
     }
     this.epoch++;
   }
 
-  point(x, i, sigma, beta, share) {  // adds its share of the gradient
-    const {encoder, decoder, dim} = this, precision = 1 / (sigma * sigma);
+  point(x, i, sigma, beta, share) {
+    // adds its share of the gradient
+    const {encoder, decoder, dim} = this,
+      precision = 1 / (sigma * sigma);
     for (let d = 0; d < dim; d++) encoder.values[0][d] = x[i * dim + d];
     encoder.forth(this.w);
-    const [mean, logvar] = encoder.out, sd = Math.exp(0.5 * logvar), eps = this.normal();
+    const [mean, logvar] = encoder.out,
+      sd = Math.exp(0.5 * logvar),
+      eps = this.normal();
     decoder.values[0][0] = mean + sd * eps;
     decoder.forth(this.w);
     for (let d = 0; d < dim; d++) {
@@ -168,24 +188,42 @@ class Trainer {
   }
 
   adam(rate) {
-    const {w, g, m, v} = this, t = ++this.steps;
-    const first = 1 - 0.9 ** t, second = 1 - 0.999 ** t;
+    const {w, g, m, v} = this,
+      t = ++this.steps;
+    const first = 1 - 0.9 ** t,
+      second = 1 - 0.999 ** t;
     for (let i = 0; i < w.length; i++) {
       m[i] = 0.9 * m[i] + 0.1 * g[i];
       v[i] = 0.999 * v[i] + 0.001 * g[i] * g[i];
-      w[i] -= rate * (m[i] / first) / (Math.sqrt(v[i] / second) + 1e-8);
+      w[i] -= (rate * (m[i] / first)) / (Math.sqrt(v[i] / second) + 1e-8);
     }
   }
 }
 
 // In the Worker: trains while it runs, and says now and then how far it is.
 function work() {
-  const BLOCK = 20, TELL = 60, MAX_LOOK = 10;  // ms
-  let trainer = null, x, settings, points, reach, nets, told = 0, every = 1, timer = null;
-  const look = () => {  // KL to the truth and the gap, on few nodes
-    const model = new Model(nets, trainer.w, {scale: scaleOf(settings.sigma, trainer.dim)},
-      {kind: 'gaussian'});
-    const nodes = modelNodes(model, reach), begin = performance.now();
+  const BLOCK = 20,
+    TELL = 60,
+    MAX_LOOK = 10; // ms
+  let trainer = null,
+    x,
+    settings,
+    points,
+    reach,
+    nets,
+    told = 0,
+    every = 1,
+    timer = null;
+  const look = () => {
+    // KL to the truth and the gap, on few nodes
+    const model = new Model(
+      nets,
+      trainer.w,
+      {scale: scaleOf(settings.sigma, trainer.dim)},
+      {kind: 'gaussian'},
+    );
+    const nodes = modelNodes(model, reach),
+      begin = performance.now();
     if (!nodes) return {kl: NaN, gap: NaN};
     const some = points?.filter(({place}) => place % every === 0);
     const kl = some ? klToTruth(some, nodes) : NaN;
@@ -216,4 +254,4 @@ function work() {
   };
 }
 const scaleOf = (sigma, dim) =>
-  Array.from({length: dim}, (_, i) => Array.from({length: dim}, (_, j) => i === j ? sigma : 0));
+  Array.from({length: dim}, (_, i) => Array.from({length: dim}, (_, j) => (i === j ? sigma : 0)));
