@@ -93,7 +93,10 @@ def main(argv: list[str]) -> int | None:
     if _EXPLORE.value:
         from spiral_vae.explore import page  # no other run needs it
 
-        print(f"explorer: {page.write(outcome.workdir)}")
+        try:
+            print(f"explorer: {page.write(outcome.workdir)}")
+        except (ConfigError, WorkdirError) as error:
+            command_line.fail(error)
     return LANES_FAILED if any(row["status"] != "ok" for row in outcome.rows) else None
 
 

@@ -22,8 +22,6 @@ def main(arguments: list[str]) -> None:
         path = page.write(Path(arguments[0]))
     except (ConfigError, WorkdirError) as error:
         command_line.fail(error)
-    except OSError as error:
-        command_line.fail(f"{error.filename}: can't be written: {error.strerror or error}")
     print(f"explorer: {path}")
 
 

@@ -27,6 +27,7 @@ from spiral_vae.workdir import environment, files, life
 MAX_POINTS = 2_000  # of a data set that the page shows
 _ROOM = 1_200_000  # bytes of params, those of films in half precision
 _LEAST_FRAMES = 10  # of a film; with less room there are fewer films
+_MAX_HALF = float(np.finfo(np.float16).max)
 _MAX_ROWS = 40  # of a lane's training curves
 _DIGITS = 7  # of a metric
 
@@ -273,7 +274,7 @@ def _film(
     return {
         "lane": number,
         "epochs": epochs.tolist(),
-        "params": encoded(weights, "f2"),
+        "params": encoded(np.clip(weights, -_MAX_HALF, _MAX_HALF), "f2"),
         "noises": None if all(noise == final for noise in noises) else noises,
         "looks": {name: _lists(values[None])[0] for name, values in looks.items()},
     }

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from spiral_vae.explore import bundle
 from spiral_vae.workdir import files
+from spiral_vae.workdir.life import WorkdirError
 
 NAME = "explorer.html"
 _SCRIPTS = ("model", "exact", "trainer", "panels", "live", "controls")  # in this order
@@ -21,7 +22,11 @@ def write(workdir: Path) -> Path:
       ConfigError: a file of the user's that the run uses is gone or has changed.
     """
     path = workdir / NAME
-    files.write_text(path, page(bundle.bundle(workdir)))
+    content = page(bundle.bundle(workdir))
+    try:
+        files.write_text(path, content)
+    except OSError as error:
+        raise WorkdirError(f"{path} can't be written: {error.strerror or error}") from error
     return path
 
 

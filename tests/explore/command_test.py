@@ -45,6 +45,13 @@ def test_a_run_has_to_be_finished(tmp_path):
         page.write(tmp_path)
 
 
+def test_a_page_that_cannot_be_written_is_a_sentence(tmp_path):
+    run.train_and_evaluate(make_config(), str(tmp_path), draw=False)
+    (tmp_path / page.NAME).mkdir()
+    with pytest.raises(WorkdirError, match="explorer.html can't be written"):
+        page.write(tmp_path)
+
+
 def test_the_flag_writes_a_page_at_the_end(whole_run, main, whole_run_args, tmp_path):
     """And once more of a run that is finished; it leaves the run whole."""
     found = main("--resume", "--explore", workdir=whole_run.workdir)()

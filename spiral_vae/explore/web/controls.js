@@ -134,7 +134,7 @@ function slider(parent, {label, min, max, step, value, text, set, button}) {
   const box = document.createElement('div'),
     id = `slider${document.querySelectorAll('input').length}`;
   box.className = 'slider';
-  box.innerHTML = `<label for="${id}"><span></span><output for="${id}"></output></label><div></div>`;
+  box.innerHTML = `<label for="${id}"><span></span><output></output></label><div></div>`;
   const [name, output] = box.querySelectorAll('span, output'),
     input = document.createElement('input');
   name.textContent = label;

@@ -241,7 +241,8 @@ function bestGaussian(model, x, starts) {
   return {mean, logvar, elbo: elbo(model, GAUSSIAN, gaussian(mean, logvar), x)};
 }
 
-// All about one point x: log p(x), the exact posterior and its moments, the bound, the best Gaussian.
+// All about one point x: log p(x), the exact posterior and its moments, the bound, the best
+// Gaussian.
 function judge(model, nodes, x, heads) {
   const logEvidence = logDensity(nodes, x),
     n = nodes.z.length;
