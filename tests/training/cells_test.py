@@ -228,9 +228,9 @@ def test_nothing_compiles_twice():
         _train(lanes, num_epochs=7)  # no other test's
         assert len(compiled) > 0  # or the test would be blind
         compiled.clear()
-        _train(lanes, num_epochs=5)
-        _train([make_lane(seed=7, sigma=0.1, beta=2.0), make_lane(seed=3)], num_epochs=5)
-        _train(copy.deepcopy(lanes), num_epochs=5)
+        _train(lanes, num_epochs=7)
+        _train([make_lane(seed=7, sigma=0.1, beta=2.0), make_lane(seed=3)], num_epochs=7)
+        _train(copy.deepcopy(lanes), num_epochs=7)
         assert compiled == []
     finally:
         jax.monitoring.unregister_event_duration_listener(listener)
