@@ -6,7 +6,7 @@ EXPERIMENTS = basic_run sigma_series posterior_collapse turns unknown_sigma anis
 # Pythons of `make matrix`; each gets an environment of its own with the newest versions.
 PYTHONS ?= python3.11 python3.13
 
-.PHONY: check lint test matrix mutants reference soak benchmarks experiments
+.PHONY: check lint test matrix mutants reference soak benchmarks experiments explorer
 
 check: lint test
 
@@ -41,3 +41,14 @@ experiments:
 	set -e; for name in $(EXPERIMENTS); do \
 	  $(PYTHON) -m experiments.$$name; \
 	done
+
+# 25 sigmas x 4 seeds of two small hidden layers; 2 minutes.
+explorer:
+	rm -rf runs/sigma_sweep
+	$(PYTHON) -m spiral_vae.main --workdir=runs/sigma_sweep --explore --config.num_seeds=4 \
+	  --sweep='likelihood.sigma=log(0.02,2,25)' --config.train.num_epochs=10000 \
+	  --config.model.encoder.hidden_layers=2 --config.model.encoder.hidden_dim=20 \
+	  --config.model.decoder.hidden_layers=2 --config.model.decoder.hidden_dim=20
+	cp runs/sigma_sweep/explorer.html docs/explorer/sigma_sweep.html
+	$(PYTHON) -m benchmarks.explorer docs/explorer/sigma_sweep.html \
+	  --picture=docs/explorer/sigma_sweep.png

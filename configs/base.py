@@ -176,6 +176,8 @@ def get_config() -> ml_collections.ConfigDict:
     config.evaluate = ml_collections.ConfigDict()
     # Fraction of the training between two looks at the exact metrics, in (0, 1]; 0 = never.
     config.evaluate.every = 0.05
+    # Snapshots of the params while the epochs grow tenfold, 0 .. 100; 0 = none.
+    config.evaluate.snapshots = 9
 
     config.checkpoint = checkpoint = ml_collections.ConfigDict()
     # Chunks (of train.log_every epochs) between two checkpoints, besides the one at the end; 0:

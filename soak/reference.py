@@ -32,7 +32,9 @@ SHORT = (
 )
 NUM_CELLS = 3
 EPOCHS = range(20, 601, 20)  # at which chunks end
-_ARRAYS = ("params.npz", "data.npz", "metrics/training.npz", "metrics/probes.npz")
+_ARRAYS = ("params.npz", "data.npz") + tuple(
+    f"metrics/{name}.npz" for name in ("training", "probes", "snapshots")
+)
 
 
 def short(workdir: Path) -> tuple[str, ...]:

@@ -41,6 +41,9 @@ _RESUME = flags.DEFINE_bool(
     False,
     "Go on with the run in --workdir. With a --config the same command also begins it.",
 )
+_EXPLORE = flags.DEFINE_bool(
+    "explore", False, "Write explorer.html into the workdir at the end, a page to play with."
+)
 _DEBUG_NANS = flags.DEFINE_bool(
     "debug_nans",
     False,
@@ -87,6 +90,13 @@ def main(argv: list[str]) -> int | None:
     print(table.table(outcome.rows, outcome.axes))
     print(f"results: {outcome.workdir}")
     print(f"figures: {outcome.workdir / 'figures'}")
+    if _EXPLORE.value:
+        from spiral_vae.explore import page  # no other run needs it
+
+        try:
+            print(f"explorer: {page.write(outcome.workdir)}")
+        except (ConfigError, WorkdirError) as error:
+            command_line.fail(error)
     return LANES_FAILED if any(row["status"] != "ok" for row in outcome.rows) else None
 
 

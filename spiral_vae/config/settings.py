@@ -21,6 +21,12 @@ class Evaluate:
         "fraction of the training between two looks at the exact metrics; 0: never",
         not_swept="all lanes are evaluated at the same epochs",
     )
+    snapshots: int = field(
+        9,
+        integer(0, 100),
+        "snapshots of the params while the epochs grow tenfold, the film of the explorer; 0: none",
+        not_swept="all lanes have theirs at the same epochs",
+    )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

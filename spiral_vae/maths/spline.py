@@ -26,6 +26,11 @@ class Spline(NamedTuple):
     slope: jax.Array
 
 
+def constants() -> dict[str, float]:
+    """Returns what a spline depends on besides its numbers."""
+    return {"reach": REACH, "leastBin": _LEAST_BIN, "leastSlope": _LEAST_SLOPE}
+
+
 def spline(widths: jax.Array, heights: jax.Array, slopes: jax.Array) -> Spline:
     """Returns the spline of numbers without constraint; all 0 is the identity.
 

@@ -1,8 +1,8 @@
 """Trained lanes from a workdir."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -10,9 +10,19 @@ import numpy as np
 from spiral_vae import numerics
 from spiral_vae.config import axes, lanes, stored
 from spiral_vae.exact.model import Model, of_lane, take
+from spiral_vae.model import networks
 from spiral_vae.process import Data
 from spiral_vae.training import train
+from spiral_vae.training.train import Lane
 from spiral_vae.workdir import files, life
+
+
+class Stored(NamedTuple):
+    """What a workdir holds of one lane."""
+
+    lane: Lane  # its numbers, float64
+    params: networks.Params  # of networks and likelihood
+    data: Data
 
 
 def load(workdir: str | Path, lane: int = 0) -> Model:
@@ -26,32 +36,42 @@ def load(workdir: str | Path, lane: int = 0) -> Model:
       WorkdirError: there is no such run, or what is read of it is damaged.
       ConfigError: a file of the user's that the run uses is gone or has changed.
     """
+    (found,) = load_stored(workdir, [lane])
+    return of_lane(*found)
+
+
+def load_stored(workdir: str | Path, numbers: Iterable[int] | None = None) -> Iterator[Stored]:
+    """Yields what a workdir holds of its lanes, of all of them unless it is told which.
+
+    Raises what `load` does.
+    """
     path = Path(workdir)
     has_data = life.holds(path, life.DATA)
     life.verify(path, life.CONFIG, life.PARAMS, *[life.DATA] * has_data)
     config = stored.from_json((path / life.CONFIG).read_text())
     _, rows = axes.expand(config, config.sweep)
-    if not 0 <= lane < len(rows):
-        raise life.WorkdirError(f"{path} has the lanes 0 to {len(rows) - 1}, not {lane}")
-    (group,) = lanes.groups(config, rows[lane : lane + 1])
-    numbers = take(group.lanes, 0)
-    params = files.nested_params(_of_lane(path / life.PARAMS, lane))
-    if has_data:
-        data = Data(**{"t": None} | _of_lane(path / life.DATA, lane))
-    else:  # a run of a version before 0.2
-        with numerics.single():
-            _, data = jax.jit(train.init)(numbers)
-    return of_lane(numbers, params, data)
+    params = _arrays(path / life.PARAMS)
+    data = _arrays(path / life.DATA) if has_data else None
+    for number in range(len(rows)) if numbers is None else numbers:
+        if not 0 <= number < len(rows):
+            raise life.WorkdirError(f"{path} has the lanes 0 to {len(rows) - 1}, not {number}")
+        (group,) = lanes.groups(config, rows[number : number + 1])
+        lane = take(group.lanes, 0)
+        if data is not None:
+            own = Data(**{"t": None} | of_number(data, number))
+        else:  # a run of a version before 0.2
+            with numerics.single():
+                _, own = jax.jit(train.init)(lane)
+        yield Stored(lane, files.nested_params(of_number(params, number)), own)
 
 
-def _of_lane(path: Path, number: int) -> dict[str, Any]:
-    """Returns a lane's arrays out of params.npz or data.npz."""
+def _arrays(path: Path) -> dict[str, np.ndarray]:
     with np.load(path) as arrays:
-        return _chosen(arrays, number)
+        return dict(arrays)
 
 
-def _chosen(arrays: Mapping[str, np.ndarray], number: int) -> dict[str, np.ndarray]:
-    """Returns a lane's arrays, from its group if there are several."""
+def of_number(arrays: Mapping[str, np.ndarray], number: int) -> dict[str, Any]:
+    """Returns a lane's arrays of those of a workdir, from its group if there are several."""
     for name in arrays:
         if name.endswith("/lane") and number in arrays[name]:
             prefix, row = name.removesuffix("lane"), list(arrays[name]).index(number)

@@ -259,6 +259,8 @@ def _train(
                 probe=probe.probe,
                 probe_every=int(np.ceil(config.evaluate.every * group.lanes.train.num_epochs)),
                 on_chunk=functools.partial(on_chunk, group),
+                snapshots_per_tenfold=config.evaluate.snapshots,
+                snapshot_share=len(group.index) / sum(len(one.index) for one in groups),
                 store=Checkpoints(folder, config.checkpoint.keep),
                 store_every=config.checkpoint.every,
                 stop=stop,
@@ -287,11 +289,31 @@ def _write_training(path: Path, groups: Sequence[Group], trained: Sequence[cells
     files.write_npz(path / life.PARAMS, _by_lane(groups, params, order))
     data = [jax.device_get(one.data).arrays() for one in trained]
     files.write_npz(path / life.DATA, _by_lane(groups, data, order))
+    if any(one.snapshots for one in trained):
+        files.write_npz(path / life.SNAPSHOTS, _snapshots(groups, trained))
+
+
+def _snapshots(groups: Sequence[Group], trained: Sequence[cells.Trained]) -> dict[str, np.ndarray]:
+    """Returns the snapshots of the lanes that have them, and which these are, [F]; says it."""
+    every = np.unique(np.concatenate([one.snapshot_epoch for one in trained]))
+    own, found = [], []
+    for group, one in zip(groups, trained, strict=True):
+        arrays = {k: _placed(v, one.snapshot_epoch, every) for k, v in one.snapshots.items()}
+        num = len(next(iter(arrays.values()), ()))
+        if num:
+            own.append(dataclasses.replace(group, index=group.index[:num]))
+            found.append(arrays)
+    lanes = np.concatenate([group.index for group in own])
+    total = sum(len(group.index) for group in groups)
+    if len(lanes) < total:
+        print(f"snapshots: of {len(lanes)} of {total} lanes, for which there is room", flush=True)
+    order = np.argsort(lanes)
+    return {"epoch": every, "lane": lanes[order], **_by_lane(own, found, order)}
 
 
 def _placed(values: np.ndarray, epoch: np.ndarray, every: np.ndarray) -> np.ndarray:
-    """Returns [lanes, rows] at `epoch` among all epochs of the sweep, nan at the others."""
-    placed = np.full((len(values), len(every)), np.nan, values.dtype)
+    """Returns [lanes, rows, ...] at `epoch` among all epochs of the sweep, nan at the others."""
+    placed = np.full((len(values), len(every), *values.shape[2:]), np.nan, values.dtype)
     placed[:, np.searchsorted(every, epoch)] = values
     return placed
 

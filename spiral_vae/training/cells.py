@@ -11,7 +11,7 @@ import dataclasses
 import functools
 import itertools
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import jax
@@ -23,6 +23,7 @@ from spiral_vae import numerics
 from spiral_vae.model import networks
 from spiral_vae.process import Data
 from spiral_vae.start import Order
+from spiral_vae.training import snapshots
 from spiral_vae.training.train import (
     TERMS,
     Lane,
@@ -97,6 +98,8 @@ class Trained:
     probes: dict[str, np.ndarray]  # [R, probes] each, taken at the end of those epochs
     failed_step: np.ndarray  # [R], the first step with a number not finite, from 1 on; 0 for none
     failed_term: np.ndarray  # [R], which one, its place in `train.TERMS`
+    snapshot_epoch: np.ndarray  # [S]
+    snapshots: dict[str, np.ndarray]  # params then, [F, S, ...] of the first F lanes
 
     def status(self, i: int) -> str:
         """Returns 'ok', or at which step which term of a lane was the first not to be finite."""
@@ -113,6 +116,8 @@ def train(
     probe: Probe | None,
     probe_every: int,
     on_chunk: OnChunk,
+    snapshots_per_tenfold: int = 0,
+    snapshot_share: float = 1.0,
     devices: Sequence[jax.Device] | None = None,
     params: networks.Params | None = None,
     store: Store | None = None,
@@ -129,6 +134,8 @@ def train(
       probe_every: epochs between two probes, rounded up to whole chunks; 0 for none.
       on_chunk: told after each chunk what this added to each cell that this process trains, and
         before the first one all that a stored cell has.
+      snapshots_per_tenfold: see `snapshots.epochs`.
+      snapshot_share: of the room for snapshots, see `snapshots.num_lanes`.
       devices: those of this process to use, by default all.
       params: of encoder and decoder, where to start from instead of fresh ones, leaves [R, ...].
       store: where cells go on from and are kept.
@@ -143,9 +150,16 @@ def train(
     num_epochs, log_every = lanes.train.num_epochs, lanes.train.log_every
     ends = [min(e + log_every, num_epochs) for e in range(0, num_epochs, log_every)]
     probe_ends = _probe_ends(ends, probe_every)
+    snapshot_epochs = snapshots.epochs(ends, snapshots_per_tenfold)
+    num_kept = snapshots.num_lanes(lanes, len(snapshot_epochs), snapshot_share)
     cells = _cells(lanes, params, cell_width, probe)
+    together = _width(lanes, cell_width) * jax.process_count()
+    with_snapshots = cells[: math.ceil(num_kept / together)]  # as many in each process
+    for cell in with_snapshots:
+        cell.snapshot_epochs = snapshot_epochs
     for cell in cells:
-        if stored := store and _usable(store, cell.number, ends, probe_ends):
+        due = {"probes": probe_ends, "snapshots": cell.snapshot_epochs}
+        if stored := store and _usable(store, cell.number, ends, due):
             cell.restore(*stored)
             on_chunk([cell.progress(0)])
     devices = list(devices or jax.local_devices())[: len(cells)]
@@ -175,24 +189,32 @@ def train(
                 cell.release()
 
     results = [cell.result(ends, sorted(probe_ends)) for cell in cells]
+    taken = [cell.curves_of_snapshots() for cell in with_snapshots]
     return Trained(
         epoch=np.asarray(ends),
         probe_epoch=np.asarray(sorted(probe_ends)),
+        snapshot_epoch=np.asarray(snapshot_epochs, np.int64),
+        snapshots=_gathered(taken, num_kept) if taken else {},
         **_gathered(results, num_lanes),
     )
 
 
 def _usable(
-    store: Store, cell: int, ends: Sequence[int], probe_ends: set[int]
+    store: Store, cell: int, ends: Sequence[int], due: Mapping[str, Collection[int]]
 ) -> tuple[int, dict[str, np.ndarray]] | None:
-    """Returns the last stored state of a cell that has all its probes up to there.
+    """Returns the last stored state of a cell that has all that was due up to there.
 
-    A run that has grown looks at other epochs than it did.
+    A run that has grown looks at other epochs than it did. Without any snapshots, as a version
+    before 0.3 stored it, it goes on without the first of them.
     """
     while stored := store.load(cell, ends):
         epoch, arrays = stored
         missing = [
-            end for end in probe_ends if end <= epoch and end not in arrays.get("probes/epoch", ())
+            end
+            for name, epochs in due.items()
+            if name == "probes" or f"{name}/epoch" in arrays
+            for end in epochs
+            if end <= epoch and end not in arrays.get(f"{name}/epoch", ())
         ]
         if not missing:
             break
@@ -261,12 +283,16 @@ def _is_known(name: str, value: Any) -> bool:
     return True
 
 
+def _width(lanes: Lane, cell_width: int) -> int:
+    """Returns how many lanes a cell has."""
+    return min(cell_width, max(2, len(lanes.seed)))
+
+
 def _cells(
     lanes: Lane, params: networks.Params | None, cell_width: int, probe: Probe | None
 ) -> list["_Cell"]:
     """Returns the cells of this process. Every process takes as many."""
-    num_lanes = len(lanes.seed)
-    width = min(cell_width, max(2, num_lanes))
+    num_lanes, width = len(lanes.seed), _width(lanes, cell_width)
     functions = _compiled(probe, jax.tree.structure(lanes), width)
     # Padding repeats the last lane; it is cut off at the end.
     size = width * jax.process_count()
@@ -293,6 +319,13 @@ class _Cell:
     data: Data | None = None
     training: dict[int, dict] = dataclasses.field(default_factory=dict)  # by epoch, [W] each
     probes: dict[int, dict] = dataclasses.field(default_factory=dict)
+    snapshot_epochs: Sequence[int] = ()
+    snapshots: dict[int, dict] = dataclasses.field(default_factory=dict)
+
+    @property
+    def _rows(self) -> dict[str, dict[int, dict]]:
+        """What there is by epoch."""
+        return {"training": self.training, "probes": self.probes, "snapshots": self.snapshots}
 
     @property
     def num_lanes(self) -> int:
@@ -369,12 +402,30 @@ class _Cell:
 
     def advance(self, epoch: int, probed: bool) -> None:
         """Trains up to an epoch."""
+        self._look_ahead(epoch)
         self.state, metrics = self._chunk(self.state, epoch - self.epoch)
         self.epoch = epoch
         self.training[epoch] = jax.device_get(metrics)
         if probed and self.functions.probe is not None:
             found = self.functions.probe(self.state.all_params, self.data, self.lanes)
             self.probes[epoch] = jax.device_get(found)
+        if epoch in self.snapshot_epochs:
+            self.snapshots[epoch] = _by_name(self.state.all_params)
+
+    def _look_ahead(self, end: int) -> None:
+        """Takes the snapshots within the chunk up to `end`, on a copy that goes no further.
+
+        So the chunk itself is the same program on the same numbers as without them.
+        """
+        inside = [epoch for epoch in self.snapshot_epochs if self.epoch <= epoch < end]
+        inside = [epoch for epoch in inside if epoch not in self.snapshots]
+        if not inside:
+            return
+        state, reached = jax.tree.map(jnp.copy, self.state), self.epoch
+        for epoch in inside:
+            if epoch > reached:
+                state, _ = self._chunk(state, epoch - reached)
+            self.snapshots[epoch], reached = _by_name(state.all_params), epoch
 
     def _chunk(self, state: State, num_epochs: int) -> tuple[State, dict[str, jax.Array]]:
         return self.functions.chunk(state, self.data, self.lanes, np.int32(num_epochs))
@@ -397,11 +448,12 @@ class _Cell:
 
     def stored(self) -> dict[str, np.ndarray]:
         """Returns what `restore` needs, as arrays by name."""
-        arrays = {f"state/{name}": leaf for name, leaf in _by_name(self.state).items()}
+        state = dataclasses.replace(self.state, key=jax.random.key_data(self.state.key))
+        arrays = {f"state/{name}": leaf for name, leaf in _by_name(state).items()}
         arrays |= {
             f"data/{name}": leaf for name, leaf in jax.device_get(self.data).arrays().items()
         }
-        for name, rows in (("training", self.training), ("probes", self.probes)):
+        for name, rows in self._rows.items():
             if rows:
                 columns = {"epoch": np.asarray(list(rows)), **_columns(list(rows.values()))}
                 arrays |= {f"{name}/{key}": values for key, values in columns.items()}
@@ -423,7 +475,7 @@ class _Cell:
         self.state = _from_names(part("state"), template)
         if data := part("data"):  # a version before 0.2 stored none
             self.data = Data(**{"t": None} | data)
-        for name, rows in (("training", self.training), ("probes", self.probes)):
+        for name, rows in self._rows.items():
             columns = part(name)
             for i, row_epoch in enumerate(columns.pop("epoch", ())):
                 rows[int(row_epoch)] = {key: values[:, i] for key, values in columns.items()}
@@ -446,6 +498,12 @@ class _Cell:
             "failed_term": term,
         }
 
+    def curves_of_snapshots(self) -> dict[str, np.ndarray]:
+        """Returns the params at the epochs of snapshots, [W, S, ...]."""
+        last = {self.epoch: _by_name(self.state.all_params)}  # where it was restored without any
+        done = np.asarray(self.state.epoch)
+        return _curves(last | self.snapshots, self.snapshot_epochs, done)
+
 
 def _rounds(cells: Sequence[_Cell], size: int) -> Iterator[list[_Cell]]:
     """Yields up to `size` cells at a time that stand at the same epoch."""
@@ -458,17 +516,21 @@ def _rounds(cells: Sequence[_Cell], size: int) -> Iterator[list[_Cell]]:
 def _curves(
     rows: Mapping[int, dict[str, np.ndarray]], epochs: Sequence[int], done: np.ndarray
 ) -> dict[str, np.ndarray]:
-    """Returns the rows of these epochs as [W, rows] each; nan for what a lane did not get to."""
+    """Returns the rows of these epochs, [W, rows, ...]; nan for what a lane did not get to."""
     if not epochs:
         return {}
     missing = jax.tree.map(lambda row: np.full_like(row, np.nan), next(iter(rows.values())))
     columns = _columns([rows.get(epoch, missing) for epoch in epochs])
     reached = np.asarray(epochs) <= done[:, None]
-    return {name: np.where(reached, values, np.nan) for name, values in columns.items()}
+
+    def seen(values: np.ndarray) -> np.ndarray:
+        return np.where(reached.reshape(*reached.shape, *[1] * (values.ndim - 2)), values, np.nan)
+
+    return {name: seen(values) for name, values in columns.items()}
 
 
 def _columns(rows: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    """Returns rows of [W] as [W, rows]."""
+    """Returns rows of [W, ...] as [W, rows, ...]."""
     return jax.tree.map(lambda *row: np.stack(row, axis=1), *rows)
 
 
@@ -481,15 +543,14 @@ def _where(chosen: np.ndarray, a: State, b: State) -> State:
     return jax.tree.map(pick, a, b)
 
 
-def _by_name(state: State) -> dict[str, np.ndarray]:
-    """Returns the leaves of a state under names such as 'params/encoder/mean/bias'."""
-    state = dataclasses.replace(state, key=jax.random.key_data(state.key))
-    leaves, _ = jax.tree_util.tree_flatten_with_path(jax.device_get(state))
+def _by_name(tree: Any) -> dict[str, np.ndarray]:
+    """Returns the leaves of a tree under names such as 'params/encoder/mean/bias'."""
+    leaves, _ = jax.tree_util.tree_flatten_with_path(jax.device_get(tree))
     return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}
 
 
 def _from_names(arrays: Mapping[str, np.ndarray], template: State) -> State:
-    """Returns the state that `_by_name` named; the template has its structure."""
+    """Returns the state that `stored` named; the template has its structure."""
     leaves, structure = jax.tree_util.tree_flatten_with_path(template)
     names = [jax.tree_util.keystr(path, simple=True, separator="/") for path, _ in leaves]
     state = jax.tree.unflatten(structure, [arrays[name] for name in names])

@@ -240,6 +240,27 @@ HEADS = {"mean": jnp.array([0.1, 0.4]), "logvar": jnp.array([-1.0, 0.3])}
 X = jnp.array([0.3, -1.0])
 
 
+@pytest.mark.parametrize("free", [0.0, 1.0])
+@pytest.mark.parametrize(
+    "stabiliser",
+    [Plain(), BetaNll(), Faithful(), OneSigmaForAllZ(), IntegratedOut(), Variational()],
+    ids=lambda stabiliser: type(stabiliser).__name__,
+)
+def test_a_formula_gives_the_scale_without_the_class(stabiliser, free):
+    likelihood = _heteroscedastic(stabiliser, floor=0.1)
+    values = {name: value * 0 + 0.3 for name, value in likelihood.init(DIM)[1].items()}
+    values |= {"free": jnp.asarray(free)} if "free" in values else {}
+    heads = {"mean": jnp.zeros(2), "logvar": jnp.asarray([-30.0, 0.7]), "dof": jnp.ones(2)}
+    found, made = likelihood.formula(values, DIM), likelihood.observation(values, heads)
+    log = np.clip(found.offset + found.factor * np.asarray([-30.0, 0.7]), found.low, found.high)
+    np.testing.assert_allclose(np.sqrt(found.floor**2 + np.exp(log)), made.scale, rtol=1e-5)
+    if made.noise.gaussian:
+        assert found.least_dof is None
+    else:
+        np.testing.assert_allclose(found.least_dof + np.log1p(np.e), made.noise.dof, rtol=1e-6)
+    assert Fixed().formula({}, DIM) is None
+
+
 def test_floor_is_under_every_standard_deviation():
     found = _heteroscedastic(Plain(), floor=0.3).observation(
         {}, HEADS | {"logvar": jnp.array([-30.0, 0.0])}

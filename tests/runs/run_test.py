@@ -124,6 +124,8 @@ def test_a_sweep_of_lengths_labels_its_curves_with_the_right_epochs(tmp_path, sw
             probes={"gap": np.asarray([probe_ends], float)},
             failed_step=np.zeros(1, int),
             failed_term=np.zeros(1, int),
+            snapshot_epoch=np.asarray([0, *probe_ends]),
+            snapshots={"w": np.asarray([[[0, 0], [1, 1], [2, 2]]], float)},
         )
 
     found = [one([2, 4, 5], [4, 5]), one([2, 4, 6, 8], [4, 8])]
@@ -140,6 +142,11 @@ def test_a_sweep_of_lengths_labels_its_curves_with_the_right_epochs(tmp_path, sw
             present = ~np.isnan(values[lane])
             assert values[lane][present].tolist() == wanted[lane]
             assert np.broadcast_to(epoch, values.shape)[lane][present].tolist() == wanted[lane]
+    with np.load(tmp_path / "metrics" / "snapshots.npz") as arrays:
+        assert arrays["epoch"].tolist() == [0, 4, 5, 8]
+        assert arrays["lane"].tolist() == [0, 1]
+        np.testing.assert_array_equal(arrays["w"][0, :, 0], [0, 1, 2, np.nan])
+        np.testing.assert_array_equal(arrays["w"][1, :, 0], [0, 1, np.nan, 2])
 
 
 def _summary(outcome):
@@ -248,7 +255,7 @@ def _stop_after(number):
 def _bytes(path):
     """Returns what a run wrote, of the files whose bytes depend on its numbers alone."""
     names = ("config.json", "summary.csv", "params.npz", "metrics/training.npz")
-    names += ("metrics/probes.npz",)
+    names += ("metrics/probes.npz", "metrics/snapshots.npz")
     found = {}
     for name in names:
         if name.endswith(".npz"):

@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import functools
 import hashlib
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import pytest
 from spiral_vae.model.likelihood import FullCovariance, Geco
 from spiral_vae.model.likelihood.covariance import OneSigmaFirst
 from spiral_vae.model.likelihood.estimator import ByGradient
-from spiral_vae.training import cells
+from spiral_vae.training import cells, snapshots
 from tests.lanes import CLOSED_FORM, POISONS, assert_same, heteroscedastic, make_lane, take
 
 NAMES = ("loss", "reconstruction", "kl")
@@ -37,6 +38,7 @@ def _of(lanes, **train):
 def _train(lanes, *, log_every=4, num_epochs=8, cell_width=2, **kwargs):
     """`cells.train` on one device, wherever the tests run."""
     defaults = {"probe": _probe, "probe_every": 4, "on_chunk": lambda *_: None}
+    defaults["snapshots_per_tenfold"] = 3  # at 0, 1, 2, 5 and 8, if chunks end or begin there
     defaults["devices"] = jax.devices()[:1]
     return cells.train(
         _of(lanes, log_every=log_every, num_epochs=num_epochs),
@@ -78,7 +80,61 @@ def test_training_starts_from_networks_that_are_given():
     assert_same(_train(lanes, params=given).params, given)
 
 
-# Chunks, rows and probes
+# Chunks, rows, probes and snapshots
+
+
+def test_snapshots_are_even_in_the_logarithm_of_the_epoch():
+    """At ends of chunks, and within the first one."""
+    ends = list(range(100, 20_001, 100))
+    found = np.asarray(snapshots.epochs(ends, 9))
+    assert (found[0], found[-1], len(found)) == (0, 20_000, 37)
+    late = found[found >= 1000]
+    np.testing.assert_allclose(np.log10(late[1:-1] / late[:-2]), 1 / 9, atol=0.03)
+    assert set(found[found >= 100]) <= set(ends)
+    assert snapshots.epochs([*ends[:50], 5050], 9)[:-1] == found[found <= 5000].tolist()
+    assert snapshots.epochs([7], 9) == [0, 1, 2, 3, 4, 5, 6, 7]
+    assert snapshots.epochs(ends, 0) == []
+
+
+@pytest.mark.parametrize(
+    ("log_every", "epochs"), [(1, [0, 1, 2, 5, 8]), (3, [0, 1, 2, 6, 8]), (8, [0, 1, 2, 5, 8])]
+)
+def test_a_snapshot_holds_the_params_of_its_epoch(log_every, epochs):
+    """Those of a run that ends there, whether it lies within a chunk or not."""
+    lanes = [make_lane(seed=seed) for seed in range(3)]
+    found = _train(lanes, log_every=log_every)
+    assert found.snapshot_epoch.tolist() == epochs
+    for i, epoch in enumerate(found.snapshot_epoch[1:], start=1):
+        wanted = cells._by_name(_train(lanes, num_epochs=int(epoch)).params)
+        assert_same({name: leaf[:, i] for name, leaf in found.snapshots.items()}, wanted)
+    plain = _train(lanes, log_every=log_every, snapshots_per_tenfold=0)
+    assert plain.snapshots == {}
+    assert_same((found.params, found.metrics), (plain.params, plain.metrics))
+
+
+def test_a_lane_that_broke_down_has_no_snapshots_from_there_on():
+    found = _train(BROKEN[2:4])
+    broken = np.isnan(found.snapshots["decoder/mean/bias"]).any(axis=-1)
+    assert found.snapshot_epoch.tolist() == [0, 1, 2, 8]
+    assert broken.tolist() == [[False] * 4, [False, False, False, True]]
+
+
+def test_there_is_room_for_snapshots_of_the_first_lanes_alone(monkeypatch):
+    lanes = [make_lane(seed=seed) for seed in range(5)]
+    every = _train(lanes).snapshots
+    size = sum(leaf[0].nbytes for leaf in every.values())
+    monkeypatch.setattr(snapshots, "MAX_BYTES", 6 * size)
+    few = _train(lanes, snapshot_share=0.5).snapshots
+    assert_same(few, {name: leaf[:3] for name, leaf in every.items()})
+
+
+def test_what_a_version_stored_without_snapshots_goes_on_without_the_first_ones():
+    store = _stopped(functools.partial(_train, SOUND[:2], snapshots_per_tenfold=0), 1)
+    found, wanted = _train(SOUND[:2], store=store), _train(SOUND[:2])
+    assert_same(found.params, wanted.params)
+    for name, leaf in found.snapshots.items():
+        assert np.isnan(leaf[:, :-1]).all()
+        assert_same(leaf[:, -1], wanted.snapshots[name][:, -1])
 
 
 @pytest.mark.parametrize("log_every", [1, 3, 7, 100])
@@ -169,12 +225,12 @@ def test_nothing_compiles_twice():
     lanes = [make_lane(seed=0), make_lane(seed=1)]
     jax.monitoring.register_event_duration_secs_listener(listener)
     try:
-        _train(lanes, num_epochs=5)  # no other test's
+        _train(lanes, num_epochs=7)  # no other test's
         assert len(compiled) > 0  # or the test would be blind
         compiled.clear()
-        _train(lanes, num_epochs=5)
-        _train([make_lane(seed=7, sigma=0.1, beta=2.0), make_lane(seed=3)], num_epochs=5)
-        _train(copy.deepcopy(lanes), num_epochs=5)
+        _train(lanes, num_epochs=7)
+        _train([make_lane(seed=7, sigma=0.1, beta=2.0), make_lane(seed=3)], num_epochs=7)
+        _train(copy.deepcopy(lanes), num_epochs=7)
         assert compiled == []
     finally:
         jax.monitoring.unregister_event_duration_listener(listener)

@@ -9,7 +9,7 @@ data dimensions.
 import abc
 import dataclasses
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -23,6 +23,21 @@ Values = dict[str, jax.Array]
 Heads = dict[str, jax.Array]
 
 MIN_SIGMA = 1e-4  # hard floor of estimated standard deviations; float32 trains nothing below
+
+
+class Formula(NamedTuple):
+    """A scale that the heads say, in numbers, for who evaluates it without this package.
+
+    variance_i = floor^2 + exp(clip(offset_i + factor_i logvar_i, low, high)) in each dimension i;
+    the noise is normal, or a Student-t with least_dof + softplus(dof_i) degrees of freedom.
+    """
+
+    floor: Number
+    offset: jax.Array  # [D]
+    factor: jax.Array  # [D]
+    low: float
+    high: float
+    least_dof: float | None
 
 
 @contract("likelihood", "fixed", "what sigma is")
@@ -73,6 +88,11 @@ class Likelihood(abc.ABC):
     @abc.abstractmethod
     def observation(self, values: Values, heads: Heads) -> Observation:
         """Returns p(x|z) as it is judged, for the heads at one z."""
+
+    def formula(self, values: Values, dim: int) -> Formula | None:
+        """Returns how the scale follows from the heads; None where it doesn't, or otherwise."""
+        del values, dim
+        return None
 
     def log_prob(self, values: Values, x: jax.Array, heads: Heads) -> jax.Array:
         """Returns log p(x|z) or its lower bound in nats, for one point x [D]."""

@@ -19,7 +19,7 @@ from spiral_vae.maths.arrays import Number
 from spiral_vae.maths.noise import Noise, Normal, StudentT
 from spiral_vae.maths.observation import Observation
 from spiral_vae.maths.ramp import Time
-from spiral_vae.model.likelihood.base import Heads, Likelihood, Values
+from spiral_vae.model.likelihood.base import Formula, Heads, Likelihood, Values
 from spiral_vae.model.likelihood.covariance import WarmUp
 from spiral_vae.model.likelihood.estimator import Averaging, moved
 
@@ -35,6 +35,7 @@ class Stabiliser:
     heads: ClassVar[tuple[str, ...]] = ("logvar",)  # of the decoder, besides the mean
     detached: ClassVar[bool] = False  # whether these train no hidden layer
     separate: ClassVar[bool] = False  # whether the decoder has a loss of its own
+    least_dof: ClassVar[float | None] = None  # of a Student-t; None for normal noise
 
     def init(self, sigma: Number) -> Values:
         """Returns the values to carry."""
@@ -133,6 +134,7 @@ class IntegratedOut(Stabiliser):
     IJCAI)."""
 
     heads: ClassVar[tuple[str, ...]] = ("logvar", "dof")
+    least_dof: ClassVar[float | None] = _MIN_DOF
 
     def noise(self, heads: Heads) -> Noise:
         return StudentT(_MIN_DOF + jax.nn.softplus(heads["dof"]))
@@ -192,6 +194,13 @@ class Heteroscedastic(Likelihood):
         variance = jnp.square(self.floor) + jnp.exp(jnp.clip(logvar, *_LOG_VARIANCE))
         noise = self.stabiliser.noise(heads)
         return Observation(mean=heads["mean"], scale=jnp.sqrt(variance), noise=noise)
+
+    def formula(self, values: Values, dim: int) -> Formula:
+        none, one = (
+            self.stabiliser.log_variance(values, self.sigma, jnp.full(dim, value))
+            for value in (0.0, 1.0)
+        )
+        return Formula(self.floor, none, one - none, *_LOG_VARIANCE, self.stabiliser.least_dof)
 
     def log_prob(self, values: Values, x: jax.Array, heads: Heads) -> jax.Array:
         return self.stabiliser.log_prob(self.observation(values, heads), x)

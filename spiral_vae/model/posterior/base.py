@@ -68,6 +68,11 @@ class Posterior(abc.ABC):
         """Returns log q(z|x) in nats, [K, ...], for z [L, K, ...] and heads [size, ...]."""
 
     @property
+    def constants(self) -> dict[str, float]:
+        """What the density depends on besides the heads, for who evaluates it elsewhere."""
+        return {}
+
+    @property
     def strata(self) -> int:
         """The number of strata."""
         return 1

@@ -35,6 +35,10 @@ class Mixture(Posterior):
         return {"mean": num * latent_dim, "logvar": num * latent_dim, "logit": num}
 
     @property
+    def constants(self) -> dict[str, float]:
+        return {"num": self.num_components}
+
+    @property
     def strata(self) -> int:
         return self.num_components
 

@@ -41,6 +41,10 @@ class Spline(Posterior):
         own = {"mean": 1, "logvar": 1, "width": num, "height": num, "slope": num - 1}
         return {name: latent_dim * size for name, size in own.items()}
 
+    @property
+    def constants(self) -> dict[str, float]:
+        return {"num": self.num_bins, **spline_lib.constants()}
+
     def _spline(self, heads: Heads) -> spline_lib.Spline:
         """Returns T with an axis for the draws, [N + 1, 1, ...]."""
         parts = (heads[name][:, None] for name in ("width", "height", "slope"))
