@@ -24,11 +24,15 @@ DECLARED = fields.declared(*ROOTS)
 DEFAULTS = flatten(base.get_config())
 
 # Each kind that a config can name, and what else its config needs.
+SEQUENCES = {"data.design": "sequence", "train.batch_size": 40}
 KINDS = {
     **{f"likelihood {name}": {"likelihood.kind": name} for name in fields.kinds("likelihood")},
     **{f"data {name}": {"data.kind": name} for name in fields.kinds("data")},
     "data table": {"data.kind": "table", "data.path": "a.csv", "data.columns": "a,b"},
-    **{f"start {name}": {"start.kind": name} for name in fields.kinds("start")},
+    "sequences": SEQUENCES,
+    "dynamics": {"dynamics.kind": "markov"},
+    "random": {"data.design": "random"},
+    **{f"start {name}": SEQUENCES | {"start.kind": name} for name in fields.kinds("start")},
     "annealed": {"likelihood.kind": "fixed", "likelihood.anneal": 0.5},
     **{f"posterior {name}": {"posterior.kind": name} for name in fields.kinds("posterior")},
     **{
@@ -67,10 +71,12 @@ def _data(names: str) -> str:
 
 OWNERS = {
     "data.size": _data(_SIZED),
-    **{
-        f"start.{name}": "start.kind 'order'"
-        for name in ("weight", "share", "num_cuts", "max_attempts")
-    },
+    **{f"start.{name}": "start.kind 'order'" for name in ("num_cuts", "max_attempts")},
+    **{f"start.{name}": "start.kind 'slow_feature'" for name in ("degree", "lag")},
+    **{f"start.{name}": "start.kind 'order' or 'slow_feature'" for name in ("weight", "share")},
+    **{f"data.{name}": "data.design 'sequence'" for name in ("length", "a", "missing")},
+    **{f"dynamics.{name}": "dynamics.kind 'markov'" for name in ("start", "learning_rate")},
+    "objective.spacing": "objective.kind 'evidence'",
     **{
         f"data.{name}": _data("table")
         for name in ("path", "sha256", "columns", "t_column", "standardise", "held_out")
@@ -453,6 +459,8 @@ def test_kinds_of_the_same_fields_are_different_structures(family):
 
 
 _SECTIONS = {
+    "design": "data",
+    "dynamics": "dynamics",
     "start": "start",
     "data": "data",
     "posterior": "posterior",

@@ -84,7 +84,7 @@ class Report:
     density: ground_truth.Density  # the model's
     points: Points  # of the training
     new: Points | None  # of the truth, or held out
-    sequences: sequences_lib.Report | None
+    sequences: sequences_lib.Report | None = None
 
 
 def evaluate(

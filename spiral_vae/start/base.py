@@ -6,7 +6,9 @@ from typing import ClassVar
 import jax
 import numpy as np
 
-from spiral_vae.fields import contract, kind
+from spiral_vae.fields import NOT_NEGATIVE, contract, field, kind, number
+from spiral_vae.maths import ramp
+from spiral_vae.maths.arrays import Number
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,6 +53,23 @@ class Start:
         """Returns the weight of the pull towards these places."""
         del progress
         return 0.0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Pulling(Start):
+    """A start with places z* of the points, and a pull towards them that fades.
+
+    The loss gains weight (1 - p / share) E[-log q(z*|x) - log p(x|z*)] for a progress p < share;
+    the likelihood's own parameters take no part in it.
+    """
+
+    of_length: ClassVar[bool] = True
+
+    weight: Number = field(3.0, NOT_NEGATIVE, "of the pull towards the places, at first")
+    share: Number = field(0.3, number(1e-3, 1), "of the training over which the pull fades to 0")
+
+    def pull(self, progress: jax.Array) -> jax.Array:
+        return self.weight * (1 - ramp.rise(progress, self.share))
 
 
 @kind("start", "none")

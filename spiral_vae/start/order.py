@@ -3,26 +3,18 @@
 import dataclasses
 from typing import ClassVar
 
-import jax
 import numpy as np
 
-from spiral_vae.fields import NOT_NEGATIVE, Together, field, integer, kind, number
-from spiral_vae.maths import ramp
-from spiral_vae.maths.arrays import Number
-from spiral_vae.start.base import Order, Start
+from spiral_vae.fields import Together, field, integer, kind
+from spiral_vae.start.base import Order, Pulling
 from spiral_vae.start.search import search
 
 
 @kind("start", "order")
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ByOrder(Start):
-    """An order along the curve, as normal scores z*, and a pull towards it that fades.
+class ByOrder(Pulling):
+    """An order along the curve, as normal scores."""
 
-    The loss gains pull (1 - p / share) E[-log q(z*|x) - log p(x|z*)] for a progress p < share; the
-    likelihood's own parameters take no part in it.
-    """
-
-    of_length: ClassVar[bool] = True
     together: ClassVar[tuple[Together, ...]] = (
         Together(
             ("start.kind", "model.latent_dim"),
@@ -36,8 +28,6 @@ class ByOrder(Start):
         ),
     )
 
-    weight: Number = field(3.0, NOT_NEGATIVE, "of the pull towards the order, at first")
-    share: Number = field(0.3, number(1e-3, 1), "of the training over which the pull fades to 0")
     num_cuts: int = field(
         250, integer(0, 10**5), "of the curve in each of three rounds of an attempt", static=True
     )
@@ -49,6 +39,3 @@ class ByOrder(Start):
         del length
         found = search(x, seed, sigma, num_cuts=self.num_cuts, max_attempts=self.max_attempts)
         return Order(found.z, found.log_evidence, found.agreed)
-
-    def pull(self, progress: jax.Array) -> jax.Array:
-        return self.weight * (1 - ramp.rise(progress, self.share))

@@ -10,14 +10,11 @@ import dataclasses
 import itertools
 from typing import ClassVar
 
-import jax
 import numpy as np
 from scipy import linalg, optimize, special
 
-from spiral_vae.fields import NOT_NEGATIVE, Together, field, integer, kind, number
-from spiral_vae.maths import ramp
-from spiral_vae.maths.arrays import Number
-from spiral_vae.start.base import Order, Start
+from spiral_vae.fields import Together, field, integer, kind
+from spiral_vae.start.base import Order, Pulling
 
 _RIDGE = 1e-4  # variance that is added to each feature's
 _MOST_FEATURES = 2_000
@@ -25,10 +22,9 @@ _MOST_FEATURES = 2_000
 
 @kind("start", "slow_feature")
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class SlowFeature(Start):
-    """Places of the points of sequences, and a pull towards them that fades."""
+class SlowFeature(Pulling):
+    """Places of the points of sequences."""
 
-    of_length: ClassVar[bool] = True
     together: ClassVar[tuple[Together, ...]] = (
         Together(
             ("start.kind", "data.design"),
@@ -47,8 +43,6 @@ class SlowFeature(Start):
         ),
     )
 
-    weight: Number = field(3.0, NOT_NEGATIVE, "of the pull towards the places, at first")
-    share: Number = field(0.3, number(1e-3, 1), "of the training over which the pull fades to 0")
     degree: int = field(6, integer(1, 12), "of the polynomials of x", static=True)
     lag: int = field(4, integer(1), "points over which a feature should change little", static=True)
 
@@ -59,9 +53,6 @@ class SlowFeature(Start):
         score = slow_feature(sequences, seen, self.degree, self.lag)
         z, a = smoothed(score, seen)
         return Order(z.reshape(-1), correlation=a)
-
-    def pull(self, progress: jax.Array) -> jax.Array:
-        return self.weight * (1 - ramp.rise(progress, self.share))
 
 
 def slow_feature(x: np.ndarray, seen: np.ndarray, degree: int, lag: int) -> np.ndarray:

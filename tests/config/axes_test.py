@@ -39,7 +39,7 @@ def test_parse_axis(text, values):
         ("likelihood.sigma", "FIELD=VALUE"),
         ("sgima=1", "did you mean likelihood.sigma?"),
         ("config.likelihood.sigma=1", "did you mean likelihood.sigma"),
-        ("learning_rate=1", "did you mean likelihood.learning_rate?"),
+        ("learning_rate=1", "did you mean dynamics.learning_rate or likelihood.learning_rate?"),
         ("coder_learning_rate=1", "optimizer.decoder_learning_rate"),
         ("xyzzy=1", "configs/base.py"),
         ("likelihood=1", "likelihood: a section, not a field; it has likelihood.anneal, "),

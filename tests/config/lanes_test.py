@@ -73,7 +73,16 @@ def test_groups_come_in_the_order_of_their_first_lanes():
 # Every field that can be swept: where it lands, and whether it needs a program of its own. Some
 # land only where others are as in NEEDS.
 
+SEQUENCES = {"data.design": "sequence", "data.length": 20}
 NEEDS = {
+    "data.length": SEQUENCES,
+    "data.a": SEQUENCES,
+    "data.missing": SEQUENCES,
+    "dynamics.start": {"dynamics.kind": "markov"},
+    "dynamics.learning_rate": {"dynamics.kind": "markov"},
+    "objective.spacing": {"objective.kind": "evidence", "objective.num_samples": 16},
+    "start.kind": SEQUENCES,
+    **{f"start.{name}": SEQUENCES | {"start.kind": "slow_feature"} for name in ("degree", "lag")},
     "objective.kind": {"objective.num_samples": 16},
     "data.size": {"data.kind": "circle"},
     **{
@@ -116,6 +125,9 @@ NEEDS = {
     "optimizer.warmup": {"optimizer.schedule": "cosine"},
 }
 NUMBERS = {
+    "data.a": "0.1,0.2",
+    "dynamics.start": "0.1,0.2",
+    "dynamics.learning_rate": "0.1,0.2",
     "data.size": "1,2",
     "start.weight": "1,2",
     "start.share": "0.1,0.2",
@@ -150,6 +162,9 @@ NUMBERS = {
     "optimizer.warmup": "0.1,0.2",
 }
 PARTS = {  # the fields of parts lie in the section of the whole
+    "data.length": "data.design.length",
+    "data.a": "data.design.a",
+    "data.missing": "data.design.missing",
     "likelihood.averaging": "likelihood.estimator.averaging",
     "likelihood.beta_nll": "likelihood.stabiliser.beta_nll",
     "likelihood.warmup": "likelihood.stabiliser.warmup",
@@ -173,6 +188,12 @@ SHAPES = {
     "data.num_points": [300, 400],
     "data.t_law": ["sqrt", "uniform"],
     "data.design": ["random", "grid"],
+    "data.length": [10, 20],
+    "data.missing": [0.1, 0.2],
+    "dynamics.kind": list(fields.kinds("dynamics")),
+    "objective.spacing": ["mass", "even"],
+    "start.degree": [2, 3],
+    "start.lag": [2, 3],
     "model.latent_dim": [1, 2],
     "model.encoder.hidden_dim": [3, 4],
     "model.encoder.hidden_layers": [1, 2],
@@ -197,6 +218,8 @@ SHAPES = {
 FAMILIES = {  # of which a field names a kind
     "data.kind": "data",
     "start.kind": "start",
+    "data.design": "design",
+    "dynamics.kind": "dynamics",
     "posterior.kind": "posterior",
     "likelihood.kind": "likelihood",
     "likelihood.estimator": "estimator",

@@ -62,7 +62,9 @@ curves = pytest.mark.parametrize("curve", CURVES.values(), ids=CURVES.keys())
 
 
 def _sample(curve, num=NUM, design="random", key=KEY):
-    return dataclasses.replace(curve, num_points=num, design=design).sample(key)
+    return dataclasses.replace(
+        curve, num_points=num, design=fields.kinds("design")[design]()
+    ).sample(key)
 
 
 def _eps(curve, data):

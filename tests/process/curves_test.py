@@ -22,6 +22,7 @@ from spiral_vae.process import (
     SwissRoll,
     TwoMoons,
 )
+from spiral_vae.process.design import Random
 
 ALL = (
     *(Circle(), EightGaussians(), FigureEight(), Helix(), Lissajous(), Rings(), Rings(num_rings=4)),
@@ -133,7 +134,7 @@ def test_the_truth_has_mass_one_and_is_the_density_of_its_draws(curve):
     """The entropy against -log p* of other draws, which are means without any grid."""
     truth = ground_truth.truth(curve)
     assert truth.mass.value == pytest.approx(1, abs=1e-8)
-    data = dataclasses.replace(curve, num_points=4_000, design="random").sample(jax.random.key(1))
+    data = dataclasses.replace(curve, num_points=4_000, design=Random()).sample(jax.random.key(1))
     nll = -truth.density.log_density(np.asarray(data.x, np.float64))[0]
     error = nll.std() / np.sqrt(len(nll)) + truth.entropy.error
     assert truth.entropy.value == pytest.approx(nll.mean(), abs=4 * error)

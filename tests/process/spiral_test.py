@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 from scipy import integrate, stats
 
+from spiral_vae import fields
 from spiral_vae.process import Spiral
+from spiral_vae.process.design import Random
 
 BASE = Spiral(omega=8.8, rdot=2.5, noise_sigma=0.2, u_start=0.01, u_stop=1.0)
 SPIRALS = {
@@ -64,7 +66,9 @@ def _curve_points(t, spec):
 
 
 def _sample(spec, num_points, design, key=KEY):
-    return dataclasses.replace(spec, num_points=num_points, design=design).sample(key)
+    return dataclasses.replace(
+        spec, num_points=num_points, design=fields.kinds("design")[design]()
+    ).sample(key)
 
 
 @spirals
@@ -241,7 +245,7 @@ def test_numbers_are_leaves_and_law_and_design_are_not():
     leaves, tree = jax.tree.flatten(BASE)
     assert sorted(leaves) == sorted([8.8, 2.5, 0.2, 0.01, 1.0, 0.0, 0.0])
     assert tree != jax.tree.structure(SPIRALS["uniform"])
-    for static in ({"num_points": 7}, {"design": "random"}):
+    for static in ({"num_points": 7}, {"design": Random()}):
         assert tree != jax.tree.structure(dataclasses.replace(BASE, **static))
     numbers = [8.8, 2.5, 0.2, 0.1, 0.4, 0.01, 1.0, 0.0, 0.7]
     assert sorted(jax.tree.leaves(SPIRALS["anisotropic"])) == sorted(numbers)
