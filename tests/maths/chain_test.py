@@ -1,0 +1,66 @@
+"""The chain of the training against sums over all paths, and its gradient against autodiff's."""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.scipy.special import logsumexp
+
+from spiral_vae import numerics
+from spiral_vae.maths.chain import Chain
+
+K, S, T = 3, 2, 4
+SEEN = [np.ones(S * T), np.array([1, 1, 0, 1, 1, 0, 0, 1.0])]
+
+
+def _chain(weight):
+    rng = np.random.default_rng(0)
+    return Chain(
+        log_start=jax.nn.log_softmax(jnp.asarray(rng.normal(size=K))),
+        log_transition=jax.nn.log_softmax(jnp.asarray(rng.normal(size=(K, K))), axis=1),
+        weight=jnp.asarray(weight),
+        length=T,
+    )
+
+
+def _by_paths(chain, log_prob):
+    """log p of each sequence, as the sum over all K^T paths."""
+    by_time = (log_prob * chain.weight).reshape(K, S, T)
+    totals = []
+    for s in range(S):
+        paths = []
+        for path in itertools.product(range(K), repeat=T):
+            value = chain.log_start[path[0]] + by_time[path[0], s, 0]
+            for t in range(1, T):
+                value += chain.log_transition[path[t - 1], path[t]] + by_time[path[t], s, t]
+            paths.append(value)
+        totals.append(logsumexp(jnp.stack(paths)))
+    return jnp.stack(totals)
+
+
+@pytest.mark.parametrize("weight", SEEN, ids=["all", "some"])
+def test_evidence_masses_and_gradients_are_those_of_the_sum_over_paths(weight):
+    with numerics.double():
+        chain = _chain(weight)
+        log_prob = jnp.asarray(np.random.default_rng(1).normal(size=(K, S * T)))
+
+        def mean(log_prob, log_transition):
+            """The mean over the points that are seen, as training takes it."""
+            own = chain._replace(log_transition=log_transition)
+            value, _ = own.log_evidence(log_prob)
+            return jnp.sum(value * chain.weight) / jnp.sum(chain.weight)
+
+        def exact(log_prob, log_transition):
+            own = chain._replace(log_transition=log_transition)
+            return jnp.sum(_by_paths(own, log_prob)) / jnp.sum(chain.weight)
+
+        given = log_prob, chain.log_transition
+        np.testing.assert_allclose(mean(*given), exact(*given), rtol=1e-12)
+        found, wanted = (jax.grad(one, (0, 1))(*given) for one in (mean, exact))
+        for own, other in zip(found, wanted, strict=True):
+            np.testing.assert_allclose(own, other, atol=1e-12)
+        _, mass = chain.log_evidence(log_prob)
+        total = jax.grad(lambda log_prob: jnp.sum(_by_paths(chain, log_prob)))(log_prob)
+        np.testing.assert_allclose(mass * chain.weight, total, atol=1e-12)
