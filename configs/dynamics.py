@@ -42,7 +42,7 @@ def get_config(turns: str = "2") -> ml_collections.ConfigDict:
     config.optimizer.decoder_learning_rate = 1e-2
     config.optimizer.schedule = "cosine"
     config.train.batch_size = 400  # ten sequences
-    config.train.num_epochs = 240
+    config.train.num_epochs = round(120 * number)
     config.train.log_every = 20
     config.evaluate.every = 0.0
     return config
