@@ -52,7 +52,7 @@ def opened(browser, path, address="", frame=lambda page: page, **context):
         assert [url for url in asked if not url.startswith(own)] == []
 
 
-def wait(page, condition, seconds=10, heard=()):
+def wait(page, condition, seconds=60, heard=()):
     """Returns when a condition holds in a page or a frame; Playwright's own way needs `eval`."""
     end = time.monotonic() + seconds
     while not page.evaluate(condition):

@@ -315,7 +315,7 @@ def test_a_network_learns_here(browser, sweep):
         browser_lib.wait(page, "live.kl > 1")
         rate = page.locator("#liveControls input").nth(2)
         rate.fill("-2.4")  # the logarithm: 0.004
-        browser_lib.wait(page, "live.kl < 0.2", seconds=20)
+        browser_lib.wait(page, "live.kl < 0.2")
         assert "new network, not a recorded lane" in page.inner_text("#liveText")
         assert dict(_cards(page))[""] is not None
         assert page.evaluate("live.gap") > 0
