@@ -5,6 +5,7 @@ import numpy as np
 
 from spiral_vae.exact import model
 from spiral_vae.model import networks
+from spiral_vae.model.dynamics import Independent
 from spiral_vae.model.likelihood import Fixed, FullCovariance
 from spiral_vae.model.likelihood.estimator import ByGradient
 from spiral_vae.model.networks import Decoder, Encoder, Hidden, Networks
@@ -82,6 +83,7 @@ def test_a_lane_as_functions_is_judged_by_its_own_family_and_curve():
         optimizer=Optimizer(),
         train=Train(batch_size=5),
         start=Nothing(),
+        dynamics=Independent(),
     )
     state, data = train.init(lane)
     found = model.of_lane(lane, state.all_params, data)

@@ -10,6 +10,7 @@ from scipy import special
 
 from spiral_vae.exact import evaluate, probe
 from spiral_vae.exact.model import judge, of_lane
+from spiral_vae.model.dynamics import Independent
 from spiral_vae.model.likelihood import Fixed, FullCovariance
 from spiral_vae.model.networks import Decoder, Encoder, Networks
 from spiral_vae.model.objective import Elbo
@@ -41,6 +42,7 @@ def _lane(likelihood, curve=BASIC, posterior=None, latent_dim=1):
         optimizer=Optimizer(),
         train=Train(),
         start=Nothing(),
+        dynamics=Independent(),
     )
     return jax.tree.map(jnp.float32, lane)
 
