@@ -29,7 +29,6 @@ class Grid:
 
     nodes: Mixture  # with p(x|z)
     transition: np.ndarray  # p(z'|z) dz', from node to node, [N, N]
-    a: float
 
     @property
     def z(self) -> np.ndarray:
@@ -41,22 +40,21 @@ class Grid:
         return float(self.z[1] - self.z[0])
 
 
-def grid(observe: Observe, a: float, num: int, noise: float | None = None) -> Grid:
+def grid(observe: Observe, a: float, num: int) -> Grid:
     """Returns a model on `num` nodes.
 
     Args:
       observe: z [N, 1] -> p(x|z).
       a: correlation of neighbouring z, in [0, 1).
       num: of nodes.
-      noise: 1 - a^2, where the caller knows it better.
     """
     z = np.linspace(-STOP, STOP, num)
-    noise = 1 - a**2 if noise is None else noise
+    noise = 1 - a**2
     log_move = -0.5 * ((z - a * z[:, None]) ** 2 / noise + LOG_2PI + np.log(noise))
     step = z[1] - z[0]
     log_prior = gaussian.log_prior(z[None])
     nodes = Mixture(z[:, None], np.full(num, np.log(step)), log_prior, observe(z[:, None]))
-    return Grid(nodes, np.exp(log_move) * step, a)
+    return Grid(nodes, np.exp(log_move) * step)
 
 
 @dataclasses.dataclass(frozen=True)

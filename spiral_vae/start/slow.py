@@ -17,7 +17,7 @@ from spiral_vae.fields import Together, field, integer, kind
 from spiral_vae.start.base import Order, Pulling
 
 _RIDGE = 1e-4  # variance that is added to each feature's
-_MOST_FEATURES = 2_000
+_MOST_FEATURES = 2_000  # of the lowest degrees: their covariance is a matrix of this size
 
 
 @kind("start", "slow_feature")

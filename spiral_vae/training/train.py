@@ -161,9 +161,7 @@ def begun(state: State, data: Data, lane: Lane) -> State:
     """Returns a fresh state with what is known of the data before the training."""
     if data.start_correlation is None:
         return state
-    params = state.params | lane.dynamics.begin(
-        {name: state.params[name] for name in lane.dynamics.init()}, data.start_correlation
-    )
+    params = state.params | lane.dynamics.begin(data.start_correlation)
     return dataclasses.replace(state, params=params)
 
 

@@ -22,15 +22,10 @@ class Dynamics:
         """Returns parameters for the gradient, {'dynamics': {...}}; {} if there are none."""
         return {}
 
-    def begin(self, params: Params, correlation: jax.Array) -> Params:
-        """Returns the parameters for a correlation that is known before the training.
-
-        Args:
-          params: what `init` gave.
-          correlation: of neighbouring latents.
-        """
+    def begin(self, correlation: jax.Array) -> Params:
+        """Returns them for a correlation of neighbours that is known before the training."""
         del correlation
-        return params
+        return self.init()
 
     @property
     def rate(self) -> Number:

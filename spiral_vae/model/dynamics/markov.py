@@ -61,10 +61,9 @@ class Markov(Dynamics):
     learning_rate: Number = field(0.01, POSITIVE, "of the logarithm of the time constant")
 
     def init(self) -> Params:
-        return self.begin({}, jnp.asarray(self.start))
+        return self.begin(jnp.asarray(self.start))
 
-    def begin(self, params: Params, correlation: jax.Array) -> Params:
-        del params
+    def begin(self, correlation: jax.Array) -> Params:
         return {"dynamics": {"log_tau": -jnp.log(-jnp.log(correlation))}}
 
     @property
