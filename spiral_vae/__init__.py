@@ -8,9 +8,12 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from spiral_vae.config.values import complete
-from spiral_vae.configs import base
+from spiral_vae.api import Lane, Picture, Run, run
+from spiral_vae.api import open as open
+from spiral_vae.config import sources
+from spiral_vae.config.values import ConfigError, updated
 from spiral_vae.exact.evaluate import evaluate
+from spiral_vae.exact.ground_truth import truth
 from spiral_vae.fields import (
     BOOLEAN,
     FINITE,
@@ -49,6 +52,7 @@ from spiral_vae.process import (
 from spiral_vae.runs.load import load
 from spiral_vae.runs.run import train_and_evaluate
 from spiral_vae.version import __version__ as __version__
+from spiral_vae.workdir.life import WorkdirError
 
 __all__ = [
     "BOOLEAN",
@@ -58,26 +62,31 @@ __all__ = [
     "POSITIVE",
     "SHARE",
     "Bound",
+    "ConfigError",
     "Curve",
     "Data",
     "Draws",
     "Interval",
+    "Lane",
     "Likelihood",
     "Noise",
     "Normal",
     "Number",
     "Objective",
     "Observation",
+    "Picture",
     "Pieces",
     "PlaneCurve",
     "PlanePieces",
     "Posterior",
     "Process",
+    "Run",
     "Spiral",
     "StudentT",
     "Terms",
     "Time",
     "Together",
+    "WorkdirError",
     "around",
     "base_config",
     "choice",
@@ -91,17 +100,21 @@ __all__ = [
     "one_of",
     "optional",
     "pytree",
+    "run",
     "train_and_evaluate",
+    "truth",
 ]
 
 
-def base_config(values: Mapping[str, Any] | None = None) -> ConfigDict:
-    """Returns the default config with all fields of all kinds, and these values set.
+def base_config(values: Mapping[str, Any] | None = None, source: str = "base") -> ConfigDict:
+    """Returns a config with all fields of all kinds, and these values set.
 
     Args:
       values: by dotted field.
+      source: a config of the package by its name, such as 'recommended', or a file with
+        get_config().
+
+    Raises:
+      ConfigError: there is no such config or no such field, or a value is of another type.
     """
-    config = base.get_config()
-    complete(config)
-    config.update_from_flattened_dict(dict(values or {}))
-    return config
+    return updated(sources.load(source), values or {})

@@ -7,6 +7,8 @@ import tempfile
 from pathlib import Path
 from typing import IO, Any
 
+import jax
+
 fcntl: Any = None
 with contextlib.suppress(ImportError):  # Linux and macOS have it
     import fcntl
@@ -56,6 +58,40 @@ def open_streams() -> None:
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, "w"))
         getattr(sys, name).reconfigure(errors="backslashreplace")
+
+
+def shows_progress() -> bool:
+    """Returns whether progress on stderr is seen as it grows: on a terminal, in a notebook.
+
+    A notebook's stream is no terminal, and comes from the kernel's package.
+    """
+    return sys.stderr.isatty() or type(sys.stderr).__module__.startswith("ipykernel")
+
+
+def prepare_jax() -> str:
+    """Sets the devices and the compilation cache of a run; returns a note, if there is one to tell.
+
+    What the environment or the caller has set stays. It is for the whole process, as JAX has but
+    one of either.
+    """
+    # On CPU every core is a device of its own; other platforms ignore this.
+    if jax.config.values["jax_num_cpu_devices"] < 0:
+        with contextlib.suppress(RuntimeError):  # the devices are in use
+            jax.config.update("jax_num_cpu_devices", num_cores())
+    # Compilation takes longer than a short run: keep what was compiled.
+    of_environment = "JAX_COMPILATION_CACHE_DIR" in os.environ
+    if jax.config.values["jax_compilation_cache_dir"] and not of_environment:
+        return ""
+    if (folder := cache_folder()) is None:
+        jax.config.update("jax_enable_compilation_cache", False)
+        return (
+            "there is no folder for compiled code, which a run makes anew; "
+            "JAX_COMPILATION_CACHE_DIR can name one"
+        )
+    if not of_environment:
+        jax.config.update("jax_compilation_cache_dir", folder)
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    return ""
 
 
 def cache_folder() -> str | None:

@@ -145,20 +145,8 @@ def _configure_libraries() -> None:
     # absl would show their news: which backends are looked for, where a font list is kept.
     logging.getLogger("jax").setLevel(logging.WARNING)
     logging.getLogger("matplotlib").setLevel(logging.ERROR)
-    # On CPU every core is a device of its own; other platforms ignore this.
-    if "JAX_NUM_CPU_DEVICES" not in os.environ:
-        jax.config.update("jax_num_cpu_devices", machine.num_cores())
-    # Compilation takes longer than a short run: keep what was compiled.
-    if (folder := machine.cache_folder()) is None:
-        print(
-            "note: there is no folder for compiled code, which a run makes anew; "
-            "JAX_COMPILATION_CACHE_DIR can name one",
-            file=sys.stderr,
-        )
-        jax.config.update("jax_enable_compilation_cache", False)
-    elif "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-        jax.config.update("jax_compilation_cache_dir", folder)
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    if note := machine.prepare_jax():
+        print(f"note: {note}", file=sys.stderr)
     given = (_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
     if _DISTRIBUTED.value or given != (None, None, None):
         _join_processes(*given)

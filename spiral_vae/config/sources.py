@@ -42,19 +42,19 @@ def load(source: str) -> ConfigDict:
         raise
     except (Exception, SystemExit) as error:  # the file is the user's and may do anything
         raise _told(path, error) from error
-    raise ConfigError(f"--config: {path} must define get_config() that returns a ConfigDict")
+    raise ConfigError(f"config: {path} must define get_config() that returns a ConfigDict")
 
 
 def _found(name: str) -> Path:
     """Returns the file of a config by its path or, of the package, by its name."""
     if not name:
-        raise ConfigError("--config: found '', must be a file or one of the names " + _names())
+        raise ConfigError("config: found '', must be a file or one of the names " + _names())
     if os.path.isfile(name):  # unlike Path.is_file it takes names that no file can have
         return Path(name)
     if match := re.fullmatch(r"(?:configs/)?(\w+?)(?:\.py)?", name):
         if os.path.isfile(path := _PACKAGED / f"{match[1]}.py"):
             return path
-    raise ConfigError(f"--config: there is no file {name!r}; of the package there are {_names()}")
+    raise ConfigError(f"config: there is no file {name!r}; of the package there are {_names()}")
 
 
 def _names() -> str:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 from absl import flags
 from ml_collections import ConfigDict, config_dict
 
@@ -30,6 +31,24 @@ def with_values(config: ConfigDict, values: Mapping[str, Any]) -> ConfigDict:
     """Returns a copy of a config with these values set, by dotted path."""
     config = config.copy_and_resolve_references()
     config.update_from_flattened_dict(values)
+    return config
+
+
+def updated(config: ConfigDict, values: Mapping[str, Any]) -> ConfigDict:
+    """Returns a copy of a config with a user's values, by dotted path; numpy's numbers are numbers.
+
+    Raises:
+      ConfigError: there is no such field, or the value is of another type.
+    """
+    fields = flatten(config)
+    config = config.copy_and_resolve_references()
+    for path, value in values.items():
+        type_ = type_of(path, fields)
+        value = value.item() if isinstance(value, np.generic) else value
+        try:
+            config.update_from_flattened_dict({path: value})
+        except (TypeError, ValueError):
+            raise ConfigError(f"{path}: {value!r} is not of type {type_.__name__}") from None
     return config
 
 

@@ -56,6 +56,10 @@ class Gaps:
     best: Posteriors  # the best Gaussians
     member: Posteriors  # the best members of q's family
 
+    def at(self, rows: np.ndarray) -> "Gaps":
+        """Returns those of some of the points."""
+        return Gaps(*(getattr(self, field.name)[rows] for field in dataclasses.fields(self)))
+
 
 @dataclasses.dataclass(frozen=True)
 class Points:
@@ -126,9 +130,7 @@ def evaluate(
     along = t if t is not None else Posteriors(family, encode(x)).mean[:, 0]
     thin = np.argsort(along, kind="stable")[_evenly(len(x), MAX_POINTS)]
     along, x = np.asarray(along, np.float64)[thin], x[thin]
-    centre = observe(np.zeros((1, latent_dim))).mean
-    reach = float(np.max(np.linalg.norm(x - centre, axis=1)))
-    density = ground_truth.model_density(observe, latent_dim, reach)
+    density = density_around(x, observe, latent_dim)
 
     def known(t: np.ndarray, x: np.ndarray) -> Points:
         q = Posteriors(family, encode(x))
@@ -180,6 +182,16 @@ def evaluate(
         metrics |= of_sequences.metrics
     metrics = in_order(metrics)
     return Report(metrics, gaps, new_gaps, calibration, density, points, new, of_sequences)
+
+
+def density_around(x: np.ndarray, observe: Observe, latent_dim: int) -> ground_truth.Density:
+    """Returns a model's density by rules that are exact at points as far out as x [N, D].
+
+    Raises ValueError for more than two latent dimensions.
+    """
+    centre = observe(np.zeros((1, latent_dim))).mean
+    reach = float(np.max(np.linalg.norm(x - centre, axis=1)))
+    return ground_truth.model_density(observe, latent_dim, reach)
 
 
 def take_apart(points: Points, observe: Observe, density: ground_truth.Density, num: int) -> Gaps:

@@ -40,7 +40,7 @@ def bundle(workdir: Path) -> Description:
       ConfigError: a file of the user's that the run uses is gone or has changed.
     """
     own = [life.CONFIG, environment.NAME, life.SUMMARY, life.TRAINING, life.PROBES]
-    life.verify(workdir, *own, *[life.SNAPSHOTS] * life.holds(workdir, life.SNAPSHOTS))
+    life.verify(workdir, *own)
     config = stored.from_json((workdir / life.CONFIG).read_text())
     swept, rows = axes.expand(config, config.sweep)
     lanes = list(load.load_stored(workdir))
@@ -221,30 +221,22 @@ def _films(
     workdir: Path, lanes: Sequence[Stored], rows: Sequence[Row], room: int
 ) -> list[Description]:
     """Returns the films of as many lanes as there is room for, those of the first seeds first."""
-    if not life.holds(workdir, life.SNAPSHOTS):
-        return []
-    with np.load(workdir / life.SNAPSHOTS) as file:
-        epochs, numbers, arrays = file["epoch"], file["lane"], dict(file)
-    del arrays["epoch"], arrays["lane"]
-    order = sorted(range(len(numbers)), key=lambda i: (rows[numbers[i]]["seed"], numbers[i]))
-    first = [i for i in order if rows[numbers[i]]["seed"] == rows[0]["seed"]]
-    grouped = any(name.endswith("/lane") for name in arrays)
+    films = load.films(workdir)
+    order = sorted(films, key=lambda number: (rows[number]["seed"], number))
+    first = [number for number in order if rows[number]["seed"] == rows[0]["seed"]]
     found: list[Description] = []
     num_frames = 0
-    for i in order:
-        number = int(numbers[i])
-        own = load.of_number(arrays, number if grouped else i)
-        one, params = lanes[number], files.nested_params(own)
-        weights = description.weights(one.lane, params)
-        (there,) = np.nonzero(np.isfinite(weights).all(axis=-1))
+    for number in order:
+        one, film = lanes[number], films[number]
+        weights = description.weights(one.lane, film.params)
         size = 2 * weights.shape[-1]
         if not num_frames:
             num_frames = max(_LEAST_FRAMES, room // (size * len(first)))
-        some = there[_evenly(len(there), num_frames)]
+        some = _evenly(len(film.epoch), num_frames)
         room -= size * len(some)
         if room < 0 or not len(some):
             break
-        found.append(_film(one, number, epochs[some], params, some, weights[some]))
+        found.append(_film(one, number, film, some, weights[some]))
     return found
 
 
@@ -254,14 +246,9 @@ def _evenly(num: int, at_most: int) -> np.ndarray:
 
 
 def _film(
-    one: Stored,
-    number: int,
-    epochs: np.ndarray,
-    params: dict[str, Any],
-    some: np.ndarray,
-    weights: np.ndarray,
+    one: Stored, number: int, film: load.Film, some: np.ndarray, weights: np.ndarray
 ) -> Description:
-    frames = jax.tree.map(lambda leaf: leaf[some], {"likelihood": {}, **params})
+    frames = jax.tree.map(lambda leaf: leaf[some], {"likelihood": {}, **film.params})
     with numerics.single():
         data = jax.tree.map(jnp.asarray, one.data)
         lane = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), one.lane)
@@ -273,7 +260,7 @@ def _film(
     final = description.noise(one.lane, one.params)
     return {
         "lane": number,
-        "epochs": epochs.tolist(),
+        "epochs": film.epoch[some].tolist(),
         "params": encoded(np.clip(weights, -_MAX_HALF, _MAX_HALF), "f2"),
         "noises": None if all(noise == final for noise in noises) else noises,
         "looks": {name: _lists(values[None])[0] for name, values in looks.items()},

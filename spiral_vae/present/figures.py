@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from spiral_vae.exact import (
+    densities,
     evaluate,
     forward_backward,
     ground_truth,
-    inference,
     mixture,
     sequences,
 )
@@ -23,8 +23,20 @@ from spiral_vae.present import plotting
 
 NUM_SAMPLES = 500
 NUM_POINTS = 6  # whose posteriors are shown
+NUM_GAPS = 200  # points at which gaps are taken apart for their figure
 
 Arrays = dict[str, dict[str, Any]]  # the arguments of `plotting`'s functions, by their names
+
+
+def detailed(model: Model, report: evaluate.Report) -> evaluate.Report:
+    """Returns a report with gaps at more points than its metrics are means over."""
+
+    def finer(points: evaluate.Points | None) -> evaluate.Gaps | None:
+        if points is None or report.gaps is None:
+            return None
+        return evaluate.take_apart(points, model.observe, report.density, NUM_GAPS)
+
+    return dataclasses.replace(report, gaps=finer(report.points), new_gaps=finer(report.new))
 
 
 def of_lane(model: Model, report: evaluate.Report) -> Arrays:
@@ -149,16 +161,16 @@ def _density(model: Model, truth: Truth | None) -> dict[str, Any]:
     latent_dim = model.posteriors(x[:1]).latent_dim
     rules = ground_truth.model_density(lambda z: _blurred(model.observe(z), pixel), latent_dim)
     learned = rules.fine if latent_dim == 1 else rules.coarse  # fine enough to look at
-    densities = {"model": learned}
+    shown = {"model": learned}
     if truth is not None:
         nodes = truth.density.fine
         blurred = _blurred(nodes.observation, pixel)
-        densities["truth"] = dataclasses.replace(nodes, observation=blurred)
-    shown = {
+        shown["truth"] = dataclasses.replace(nodes, observation=blurred)
+    values = {
         name: np.exp(mixture.log_density(points, density)).reshape(len(grid_y), len(grid_x))
-        for name, density in densities.items()
+        for name, density in shown.items()
     }
-    return {"grid_x": grid_x, "grid_y": grid_y, **shown, "x": x}
+    return {"grid_x": grid_x, "grid_y": grid_y, **values, "x": x}
 
 
 def _blurred(observation: Observation, width: float) -> Observation:
@@ -170,29 +182,13 @@ def _blurred(observation: Observation, width: float) -> Observation:
 
 def _posterior(report: evaluate.Report, gaps: evaluate.Gaps, x: np.ndarray) -> dict[str, Any]:
     """Returns the posteriors of points evenly along the curve, and that with the largest gap."""
-    nodes = report.density.fine
     worst = int(np.argmax(gaps.approximation + gaps.amortisation))
     even = np.linspace(0, len(gaps.t) - 1, NUM_POINTS).round().astype(int)[:-1]
     chosen = np.unique([*even, worst])
-    points, both = gaps.x[chosen], (gaps.q[chosen], gaps.member[chosen])
-    # The nodes of the mixture resolve the posterior; a grid for drawing resolves q as well.
-    parts = [np.linspace(-5, 5, 2001)]
-    for q in both:
-        parts.append((q.mean + q.scale * np.linspace(-6, 6, 241)).ravel())
-    z = np.sort(np.concatenate(parts))
-    log_posterior = mixture.log_posterior(points, nodes)
-    inside = np.abs(nodes.z[:, 0]) < 8
-    exact = np.exp([np.interp(z, nodes.z[inside, 0], row) for row in log_posterior[:, inside]])
-
-    def density(q: inference.Posteriors) -> np.ndarray:
-        return np.exp(q.log_prob(z[:, None]))
-
+    found = densities.at_points(gaps.at(chosen), report.density)
     return {
-        "z": z,
-        "exact": exact,
-        "encoder": density(both[0]),
-        "best": density(both[1]),
-        "points": _in_plane(points),
+        **vars(found),
+        "points": _in_plane(gaps.x[chosen]),
         "x": _in_plane(x),
         "local": gaps.q.family.local,
     }

@@ -5,6 +5,7 @@ kept alive behind the caller's back. A value that is not finite (a lane that fai
 """
 
 import functools
+import io
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -60,11 +61,7 @@ def save(figure: Figure, folder: Path, name: str) -> None:
     from the last result and so moves by a hair each time. The canvases are called themselves, since
     `Figure.savefig` would go through all of a figure twice for each file.
     """
-    figure.set_dpi(_DPI)  # here, as writing an SVG leaves another one behind
-    canvas = FigureCanvasAgg(figure)
-    if (engine := figure.get_layout_engine()) is not None:
-        engine.execute(figure)
-    figure.set_layout_engine("none")
+    canvas = _laid_out(figure)
     print_svg = functools.partial(FigureCanvasSVG(figure).print_svg, metadata={"Date": None})
     for kind, write in (("png", canvas.print_png), ("svg", print_svg)):
         partial = files.partial(folder / f"{name}.{kind}")
@@ -73,6 +70,22 @@ def save(figure: Figure, folder: Path, name: str) -> None:
             os.replace(partial, folder / f"{name}.{kind}")
         finally:
             partial.unlink(missing_ok=True)
+
+
+def png(figure: Figure) -> bytes:
+    """Returns the figure as `save` would write it."""
+    buffer = io.BytesIO()
+    _laid_out(figure).print_png(buffer)
+    return buffer.getvalue()
+
+
+def _laid_out(figure: Figure) -> FigureCanvasAgg:
+    figure.set_dpi(_DPI)  # here, as writing an SVG leaves another one behind
+    canvas = FigureCanvasAgg(figure)
+    if (engine := figure.get_layout_engine()) is not None:
+        engine.execute(figure)
+    figure.set_layout_engine("none")
+    return canvas
 
 
 @styled

@@ -25,6 +25,18 @@ class Stored(NamedTuple):
     data: Data
 
 
+class Film(NamedTuple):
+    """The params of a lane along its training, where they are finite."""
+
+    epoch: np.ndarray  # rising, [S]
+    params: networks.Params  # leaves [S, ...]
+
+    def at(self, epoch: int) -> networks.Params:
+        """Returns the params at one of its epochs."""
+        (row,) = np.flatnonzero(self.epoch == epoch)
+        return jax.tree.map(lambda leaf: leaf[row], self.params)
+
+
 def load(workdir: str | Path, lane: int = 0) -> Model:
     """Returns a lane of a workdir with its training data.
 
@@ -81,3 +93,26 @@ def of_number(arrays: Mapping[str, np.ndarray], number: int) -> dict[str, Any]:
                 if key.startswith(prefix) and key != name
             }
     return {key: arrays[key][number] for key in arrays}
+
+
+def films(workdir: str | Path) -> dict[int, Film]:
+    """Returns the films that a workdir holds, by the number of their lane.
+
+    Raises:
+      WorkdirError: there is no such run, or the films are damaged.
+    """
+    path = Path(workdir)
+    if not life.holds(path, life.SNAPSHOTS):
+        return {}
+    life.verify(path, life.SNAPSHOTS)
+    arrays = _arrays(path / life.SNAPSHOTS)
+    epoch, numbers = arrays.pop("epoch"), arrays.pop("lane")
+    grouped = any(name.endswith("/lane") for name in arrays)
+    found = {}
+    for row, number in enumerate(numbers.tolist()):
+        own = of_number(arrays, number if grouped else row)
+        finite = [np.isfinite(leaf).all(axis=tuple(range(1, leaf.ndim))) for leaf in own.values()]
+        there = np.all(finite, axis=0)
+        frames = {name: leaf[there] for name, leaf in own.items()}
+        found[number] = Film(epoch[there], files.nested_params(frames))
+    return found

@@ -33,7 +33,6 @@ from spiral_vae.workdir.checkpoint import Checkpoints
 Result = TypeVar("Result")
 
 _MAX_PATH = 4096  # bytes, of Linux
-FIGURE_GAPS = 200  # points at which the first lane's gaps are taken apart for the figure
 
 
 @dataclasses.dataclass(frozen=True)
@@ -235,8 +234,8 @@ def _train(
     """Trains all groups; `ready` is called when the first chunk is done."""
     total = sum(len(group.index) * group.lanes.train.num_epochs for group in groups)
     events = tensorboard.Events(path / life.EVENTS)
-    # disable=None keeps the bar quiet when the output is no terminal.
-    with tqdm(total=total, unit=" epochs", unit_scale=True, disable=quiet or None) as bar:
+    quiet = quiet or not machine.shows_progress()
+    with tqdm(total=total, unit=" epochs", unit_scale=True, disable=quiet) as bar:
 
         def on_chunk(group: Group, chunk: Sequence[cells.Progress]) -> None:
             ready()
@@ -381,7 +380,12 @@ def evaluate_lanes(
     # first lane goes ahead, so that the others find its compiled code and its process at hand.
     with (
         concurrent.futures.ThreadPoolExecutor(machine.num_cores()) as pool,
-        tqdm(total=len(places), unit=" lanes", desc="evaluating", disable=None) as bar,
+        tqdm(
+            total=len(places),
+            unit=" lanes",
+            desc="evaluating",
+            disable=not machine.shows_progress(),
+        ) as bar,
     ):
         found = {}
         for part in (places[:1], places[1:]):
@@ -414,13 +418,5 @@ def _draw(
         model = model_of(group, one, sound[0])
         if report is None:
             report = judge(model)
-        if report.gaps is not None:  # with more points than the metrics are means over
-            gaps, new_gaps = (
-                None
-                if points is None
-                else evaluate.take_apart(points, model.observe, report.density, FIGURE_GAPS)
-                for points in (report.points, report.new)
-            )
-            report = dataclasses.replace(report, gaps=gaps, new_gaps=new_gaps)
-        arrays |= figures.of_lane(model, report)
+        arrays |= figures.of_lane(model, figures.detailed(model, report))
     figures.draw(folder, arrays)

@@ -124,5 +124,5 @@ def test_a_file_that_failed_can_be_mended(mine, head):
 def test_an_unknown_name_is_told_with_those_that_there_are():
     with pytest.raises(ConfigError) as error:
         sources.load("recommend")
-    assert str(error.value).startswith("--config: there is no file 'recommend'; of the package")
+    assert str(error.value).startswith("config: there is no file 'recommend'; of the package")
     assert "recommended" in str(error.value) and "\n" not in str(error.value)
