@@ -6,7 +6,7 @@ EXPERIMENTS = basic_run sigma_series posterior_collapse turns unknown_sigma anis
 # Pythons of `make matrix`; each gets an environment of its own with the newest versions.
 PYTHONS ?= python3.11 python3.13
 
-.PHONY: check lint test matrix mutants reference soak benchmarks experiments explorer
+.PHONY: check lint test matrix mutants reference soak benchmarks experiments explorer notebook
 
 check: lint test
 
@@ -52,3 +52,7 @@ explorer:
 	cp runs/sigma_sweep/explorer.html docs/explorer/sigma_sweep.html
 	$(PYTHON) -m benchmarks.explorer docs/explorer/sigma_sweep.html \
 	  --picture=docs/explorer/sigma_sweep.png
+
+# With all epochs; 4 minutes.
+notebook:
+	PYTHONPATH=$(CURDIR) $(PYTHON) docs/notebook.py docs/story.ipynb

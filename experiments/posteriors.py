@@ -93,12 +93,12 @@ class Exact:
     def best(self, family: Posterior) -> best_lib.Best:
         """Returns the best members found of a family."""
         narrow = inference.gaussians(self.z, np.full_like(self.z, -4.0))
-        gaussians = best_lib.best_gaussian(self.x, narrow, self.observe, self.density.fine)
+        gaussians = best_lib.best_gaussian(self.x, narrow, self.observe, self.density)
         if family.gaussian:
             return gaussians
         zeros = {name: np.zeros((len(self.x), size)) for name, size in family.heads(1).items()}
         fresh = Posteriors(family, zeros)
-        return best_lib.best_member(self.x, fresh, self.observe, self.density.coarse, gaussians)
+        return best_lib.best_member(self.x, fresh, self.observe, self.density, gaussians)
 
 
 def exact(turns: int, num_points: int) -> Exact:

@@ -40,7 +40,7 @@ def ambiguity(turns: int, num_points: int = NUM_POINTS) -> dict[str, float]:
     density = ground_truth.model_density(observe, 1, reach=2.0)
     log_evidence, _ = density.log_density(x)
     start = inference.gaussians(z, np.full_like(z, -4.0))
-    best = best_gaussian(x, start, observe, density.fine)
+    best = best_gaussian(x, start, observe, density)
     posterior = mixture.log_posterior(x, truth.density.fine)
     weight = np.exp(truth.density.fine.log_weight)
     bimodal = [_second_mode(np.exp(row), weight) > SECOND_MODE for row in posterior]

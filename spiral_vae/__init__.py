@@ -32,6 +32,7 @@ from spiral_vae.fields import (
     optional,
     pytree,
 )
+from spiral_vae.machine import prepare_jax
 from spiral_vae.maths.arrays import Number
 from spiral_vae.maths.noise import Noise, Normal, StudentT
 from spiral_vae.maths.observation import Observation, around
@@ -99,6 +100,7 @@ __all__ = [
     "number",
     "one_of",
     "optional",
+    "prepare_jax",
     "pytree",
     "run",
     "train_and_evaluate",

@@ -277,7 +277,7 @@ class Lane:
             raise ConfigError(f"posterior: of one latent, and this lane has {q.latent_dim}")
         density = self._density(flat)
         log_evidence, _ = density.log_density(flat)
-        bound = inference.elbo(flat, q, model.observe)
+        bound = inference.elbo(flat, q, model.observe, density)
         points = evaluate.Points(q.mean[:, 0], flat, q, log_evidence, bound)
         gaps = evaluate.take_apart(points, model.observe, density, len(flat))
         over_z = densities.at_points(gaps, density)
@@ -330,7 +330,7 @@ class Lane:
     def _density(self, x: np.ndarray) -> ground_truth.Density:
         """Returns the learned density by rules that are exact at these points."""
         model = self.model
-        return evaluate.density_around(x, model.observe, model.posteriors(x[:1]).latent_dim)
+        return ground_truth.density_around(x, model.observe, model.posteriors(x[:1]).latent_dim)
 
 
 @dataclasses.dataclass(frozen=True)

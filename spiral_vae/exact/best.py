@@ -15,6 +15,7 @@ import numpy as np
 
 from spiral_vae import numerics
 from spiral_vae.exact import mixture
+from spiral_vae.exact.ground_truth import Density
 from spiral_vae.exact.inference import (
     Posteriors,
     elbo,
@@ -45,7 +46,7 @@ class Best:
     elbo: np.ndarray  # [N], nats
 
 
-def best_gaussian(x: np.ndarray, q: Posteriors, observe: Observe, nodes: Mixture) -> Best:
+def best_gaussian(x: np.ndarray, q: Posteriors, observe: Observe, density: Density) -> Best:
     """Returns the best Gaussian posterior for each x, never worse than one like the q given.
 
     The ELBO of each x is climbed by Newton's method over (mean, logvar) from the given q's moments
@@ -56,10 +57,10 @@ def best_gaussian(x: np.ndarray, q: Posteriors, observe: Observe, nodes: Mixture
       x: [N, D].
       q: of the encoder, of any family.
       observe: p(x|z) for a batch of z.
-      nodes: the model's mixture, whose nodes show the modes.
+      density: the model's, whose nodes show the modes.
     """
     given = np.concatenate([q.mean, q.logvar], axis=1)[:, None]
-    starts = np.concatenate([given, _modes(x, nodes, 2)], axis=1)  # [N, S, 2]
+    starts = np.concatenate([given, _modes(x, density.fine, 2)], axis=1)  # [N, S, 2]
     num_starts = starts.shape[1]
     (found,) = in_blocks(
         lambda x, q: (_climb(x, q, observe),),
@@ -69,14 +70,17 @@ def best_gaussian(x: np.ndarray, q: Posteriors, observe: Observe, nodes: Mixture
     )
     candidates = np.concatenate([given, found.reshape(starts.shape)], axis=1)
     flat = gaussians(*np.split(candidates.reshape(-1, 2), 2, axis=1))
-    values = elbo(np.repeat(x, num_starts + 1, axis=0), flat, observe).elbo.reshape(len(x), -1)
+    repeated = np.repeat(x, num_starts + 1, axis=0)
+    values = elbo(repeated, flat, observe, density).elbo.reshape(len(x), -1)
     best = np.argmax(np.where(np.isfinite(values), values, -np.inf), axis=1)
     row = np.arange(len(x))
     chosen = candidates[row, best]
     return Best(gaussians(chosen[:, :1], chosen[:, 1:]), values[row, best])
 
 
-def best_member(x: np.ndarray, q: Posteriors, observe: Observe, nodes: Mixture, best: Best) -> Best:
+def best_member(
+    x: np.ndarray, q: Posteriors, observe: Observe, density: Density, best: Best
+) -> Best:
     """Returns the best member found of q's family for each x, never worse than the q given.
 
     KL(q || p(z|x)) is descended by Newton's method over the heads, from the given q, from the
@@ -88,15 +92,16 @@ def best_member(x: np.ndarray, q: Posteriors, observe: Observe, nodes: Mixture, 
       x: [N, D].
       q: of the encoder.
       observe: p(x|z) for a batch of z.
-      nodes: the model's mixture.
+      density: the model's.
       best: the best Gaussians.
     """
     if q.family.gaussian:
         return best
+    nodes = density.coarse  # fine enough to search on
     candidates: list[Posteriors] = []
     for start in (q, *_starts(x, q.family, best.q, nodes)):
         candidates += [start, refined(x, start, nodes)]
-    values = np.array([elbo(x, own, observe).elbo for own in candidates])
+    values = np.array([elbo(x, own, observe, density).elbo for own in candidates])
     first = np.argmax(np.where(np.isfinite(values), values, -np.inf), axis=0)
     row = np.arange(len(x))
     chosen = {

@@ -130,11 +130,11 @@ def evaluate(
     along = t if t is not None else Posteriors(family, encode(x)).mean[:, 0]
     thin = np.argsort(along, kind="stable")[_evenly(len(x), MAX_POINTS)]
     along, x = np.asarray(along, np.float64)[thin], x[thin]
-    density = density_around(x, observe, latent_dim)
+    density = ground_truth.density_around(x, observe, latent_dim)
 
     def known(t: np.ndarray, x: np.ndarray) -> Points:
         q = Posteriors(family, encode(x))
-        return Points(t, x, q, density.log_density(x)[0], inference.elbo(x, q, observe))
+        return Points(t, x, q, density.log_density(x)[0], inference.elbo(x, q, observe, density))
 
     points, new = known(along, x), None
     q = points.q
@@ -184,22 +184,12 @@ def evaluate(
     return Report(metrics, gaps, new_gaps, calibration, density, points, new, of_sequences)
 
 
-def density_around(x: np.ndarray, observe: Observe, latent_dim: int) -> ground_truth.Density:
-    """Returns a model's density by rules that are exact at points as far out as x [N, D].
-
-    Raises ValueError for more than two latent dimensions.
-    """
-    centre = observe(np.zeros((1, latent_dim))).mean
-    reach = float(np.max(np.linalg.norm(x - centre, axis=1)))
-    return ground_truth.model_density(observe, latent_dim, reach)
-
-
 def take_apart(points: Points, observe: Observe, density: ground_truth.Density, num: int) -> Gaps:
     """Returns the gaps of `num` of the points, evenly along t; of one latent dimension."""
     some = _evenly(len(points.t), num)
     x, q = points.x[some], points.q[some]
-    best = best_gaussian(x, q, observe, density.fine)
-    member = best_member(x, q, observe, density.coarse, best)  # fine enough to search on
+    best = best_gaussian(x, q, observe, density)
+    member = best_member(x, q, observe, density, best)
     return Gaps(
         t=points.t[some],
         x=x,

@@ -159,6 +159,16 @@ def model_density(observe: Observe, latent_dim: int, reach: float = 1.0) -> Dens
     return _on_panels(observe, lambda z: log_prior(z[None]), (-stop, stop), 1.0, reach)
 
 
+def density_around(x: np.ndarray, observe: Observe, latent_dim: int) -> Density:
+    """Returns a model's density by rules that are exact at points as far out as x [N, D].
+
+    Raises ValueError for more than two latent dimensions.
+    """
+    centre = observe(np.zeros((1, latent_dim))).mean
+    reach = float(np.max(np.linalg.norm(x - centre, axis=1)))
+    return model_density(observe, latent_dim, reach)
+
+
 def _on_panels(observe, log_prior, interval, max_width, reach=1.0) -> Density:
     fine, coarse = (
         mixture.along_curve(

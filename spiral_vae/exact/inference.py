@@ -22,7 +22,8 @@ import numpy as np
 from scipy.special import logsumexp
 
 from spiral_vae import numerics
-from spiral_vae.exact.mixture import gauss_legendre
+from spiral_vae.exact.ground_truth import Density
+from spiral_vae.exact.mixture import PANEL_NODES, Mixture, edges, gauss_legendre
 from spiral_vae.maths import observation as observation_lib
 from spiral_vae.maths import shapes
 from spiral_vae.maths.gaussian import log_prior
@@ -158,6 +159,7 @@ def _under(num: int) -> Callable:
 _moments = jitted(lambda family, heads: family.moments(heads))
 _kl = jitted(lambda family, heads: family.kl(heads))
 _pieces = jitted(lambda family, heads: family.pieces(heads))
+_log_prob_of_own = jitted(lambda family, heads, z: family.log_prob(heads, z))
 _cdf = jitted(lambda family, heads, z: family.cdf(heads, z))
 
 
@@ -175,35 +177,99 @@ class Elbo:
         return -self.reconstruction - self.kl
 
 
-def elbo(x: np.ndarray, q: Posteriors, observe: Observe) -> Elbo:
+def elbo(x: np.ndarray, q: Posteriors, observe: Observe, density: Density | None = None) -> Elbo:
     """Returns the exact ELBO of N points.
+
+    E_q log p(x|z) is a sum over nodes that q has of its own. Where they don't resolve the decoder,
+    as it winds within a wide q, it is one over the nodes of p(x), which do; and where these don't
+    resolve q, as it has narrow parts and wide ones, over panels that resolve both.
 
     Args:
       x: [N, D].
       q: their q(z|x).
       observe: p(x|z) for a batch of z.
+      density: the model's; without it, or with two latents, q's own nodes are all there are.
     """
+    own = _on_own_nodes(x, q, observe)
+    if density is not None and q.latent_dim == 1:
+        for rule in (_on_nodes_of, _on_panels):
+            (rows,) = np.nonzero(own.error > _SETTLED * np.maximum(1, np.abs(own.mean)))
+            if len(rows):
+                own = _better(own, rule(x[rows], q[rows], observe, density), rows)
+    return Elbo(reconstruction=-own.mean, kl=q.kl, residual=own.residual, error=own.error)
 
-    def means(rows: np.ndarray, refine: float) -> tuple[np.ndarray, ...]:
+
+class _UnderQ(NamedTuple):
+    """Means under q of N points, [N] each."""
+
+    mean: np.ndarray  # of log p(x|z)
+    residual: np.ndarray
+    error: np.ndarray  # of the first, by halving the nodes
+
+
+def _better(found: _UnderQ, other: _UnderQ, rows: np.ndarray) -> _UnderQ:
+    """Returns what was found, and at some rows the other where its error is smaller."""
+    better = other.error < found.error[rows]
+    new = _UnderQ(*(values.copy() for values in found))
+    for values, those in zip(new, other, strict=True):
+        values[rows[better]] = those[better]
+    return new
+
+
+def _on_own_nodes(x: np.ndarray, q: Posteriors, observe: Observe) -> _UnderQ:
+    def means(refine: float) -> tuple[np.ndarray, ...]:
         def block(rows: np.ndarray) -> tuple[np.ndarray, ...]:
             under = q[rows].under(refine)
-            found = log_likelihood(observe, x[rows], under.z)
-            return tuple(np.sum(values * under.weight, axis=1) for values in found)
+            return _means(log_likelihood(observe, x[rows], under.z), under.weight)
 
-        return in_blocks(block, q[:1].under(refine).z.shape[1], rows)
+        return in_blocks(block, q[:1].under(refine).z.shape[1], np.arange(len(x)))
 
-    every = np.arange(len(x))
-    coarse, _ = means(every, 0.5)
-    fine, residual = means(every, 1)
-    error = np.abs(fine - coarse)
-    for refine in (2, 4, 8):  # where a decoder winds within a wide q
-        (rows,) = np.nonzero(error > _SETTLED * np.maximum(1, np.abs(fine)))
-        if q.latent_dim > 1 or not len(rows):
-            break
-        finer, residual[rows] = means(rows, refine)
-        error[rows] = np.abs(finer - fine[rows])
-        fine[rows] = finer
-    return Elbo(reconstruction=-fine, kl=q.kl, residual=residual, error=error)
+    (coarse, _), (fine, residual) = means(0.5), means(1)
+    return _UnderQ(fine, residual, np.abs(fine - coarse))
+
+
+def _on_nodes_of(x: np.ndarray, q: Posteriors, observe: Observe, density: Density) -> _UnderQ:
+    """Returns the means by the nodes of p(x), at which the decoder is known already."""
+    del observe
+
+    def means(nodes: Mixture) -> tuple[np.ndarray, ...]:
+        def block(rows: np.ndarray) -> tuple[np.ndarray, ...]:
+            weight = np.exp(q[rows].log_prob(nodes.z) + nodes.log_weight)
+            means = _means(likelihoods(x[rows], nodes), weight)
+            return *means, np.abs(np.sum(weight, axis=1) - 1)
+
+        return in_blocks(block, len(nodes.z), np.arange(len(x)))
+
+    (coarse, _, _), (fine, residual, lost) = means(density.coarse), means(density.fine)
+    # A q between two nodes is missed by both rules.
+    return _UnderQ(fine, residual, np.abs(fine - coarse) + lost * np.abs(fine))
+
+
+def _on_panels(x: np.ndarray, q: Posteriors, observe: Observe, density: Density) -> _UnderQ:
+    """Returns the means by panels between the edges of p(x)'s and of each part of q."""
+    places, scales = q.mapped(_pieces, size=256)
+
+    def means(nodes: Mixture, num: int) -> tuple[np.ndarray, ...]:
+        sides = np.linspace(-STOP, STOP, num)
+        own = (places[..., None] + scales[..., None] * sides).reshape(len(x), -1)
+        low, high = own.min(axis=1, keepdims=True), own.max(axis=1, keepdims=True)
+        shared = np.clip(edges(nodes), low, high)  # panels of no width have no weight
+        every = np.sort(np.concatenate([own, shared], axis=1), axis=1)
+
+        def block(rows: np.ndarray) -> tuple[np.ndarray, ...]:
+            z, weight = gauss_legendre(every[rows])
+            log_q = q[rows].mapped(_log_prob_of_own, z[:, None], size=256)
+            return _means(log_likelihood(observe, x[rows], z[..., None]), weight * np.exp(log_q))
+
+        return in_blocks(block, PANEL_NODES * every.shape[1], np.arange(len(x)))
+
+    (coarse, _), (fine, residual) = means(density.coarse, 19), means(density.fine, 37)
+    return _UnderQ(fine, residual, np.abs(fine - coarse))
+
+
+def _means(values: tuple[np.ndarray, ...], weight: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Returns the sums of values [N, M] with weights [N, M], [N] each."""
+    return tuple(np.sum(one * weight, axis=1) for one in values)
 
 
 def aggregate(q: Posteriors) -> tuple[float, float]:
@@ -259,6 +325,23 @@ def log_likelihood(observe: Observe, x: np.ndarray, z: np.ndarray) -> tuple[np.n
     with numerics.double():
         both = shapes.mapped(block, np.repeat(x, z.shape[1], axis=0), flat)
     return tuple(values.reshape(z.shape[:2]) for values in both)
+
+
+def likelihoods(x: np.ndarray, nodes: Mixture) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the same for x [N, D] and the nodes of a mixture, [N, K] each."""
+    num = len(nodes.z)
+    with numerics.double():
+        padded = jax.tree.map(lambda leaf: shapes.pad(leaf, shapes.bucket(num)), nodes.observation)
+        both = shapes.mapped(lambda x: _pairs(x, padded), x, size=32)
+    return tuple(values[:, :num] for values in both)
+
+
+@jax.jit
+def _pairs(x: jax.Array, observation: Observation) -> tuple[jax.Array, jax.Array]:
+    def of_one(x: jax.Array) -> tuple[jax.Array, jax.Array]:
+        return _likelihoods(jnp.broadcast_to(x, observation.mean.shape), observation)
+
+    return jax.vmap(of_one)(x)
 
 
 @jax.jit

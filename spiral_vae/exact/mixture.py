@@ -73,6 +73,14 @@ def gauss_legendre(edges: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return (middle + half * node).reshape(shape), (half * weight).reshape(shape)
 
 
+def edges(mixture: Mixture) -> np.ndarray:
+    """Returns the edges of a mixture's panels, rising, [P + 1], for one latent."""
+    node, _ = np.polynomial.legendre.leggauss(PANEL_NODES)
+    first, last = mixture.z.reshape(-1, PANEL_NODES)[:, [0, -1]].T
+    outside = 0.5 * (last - first) * (1 / node[-1] - 1)
+    return np.append(first - outside, last[-1] + outside[-1])
+
+
 def along_curve(
     observe: Observe,
     log_density: Callable[[np.ndarray], np.ndarray],

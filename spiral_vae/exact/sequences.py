@@ -134,5 +134,6 @@ def _elbo(observe: Observe, sequences: Sequences, x: np.ndarray) -> np.ndarray:
     """Returns the bound on log p of sequences x [S, T, D] by the encoder, [S]."""
     flat = x.reshape(-1, x.shape[-1])
     q, kl = sequences.tied(flat)
-    bound = inference.elbo(flat, q, observe)
+    density = ground_truth.density_around(flat, observe, 1)
+    bound = inference.elbo(flat, q, observe, density)
     return -np.sum((bound.reconstruction + kl).reshape(x.shape[:2]), axis=1)

@@ -20,7 +20,7 @@ def model():
     density = ground_truth.model_density(PARABOLA, 1, reach=3.0)
     log_evidence, _ = density.log_density(X)
     start = gaussians(np.array([[1.0], [1.0], [0.1]]), np.full((3, 1), -3.0))
-    return density, log_evidence, best.best_gaussian(X, start, PARABOLA, density.fine)
+    return density, log_evidence, best.best_gaussian(X, start, PARABOLA, density)
 
 
 def _fresh(family):
@@ -29,7 +29,7 @@ def _fresh(family):
 
 def _member(model, family):
     density, log_evidence, gaussian = model
-    found = best.best_member(X, _fresh(family), PARABOLA, density.fine, gaussian)
+    found = best.best_member(X, _fresh(family), PARABOLA, density, gaussian)
     np.testing.assert_allclose(found.elbo, inference.elbo(X, found.q, PARABOLA).elbo, atol=1e-9)
     return found, log_evidence - found.elbo
 
@@ -72,7 +72,7 @@ def test_a_spline_is_better_than_the_gaussian_that_it_starts_from(model):
 def test_a_family_that_says_nothing_of_itself_is_climbed_from_the_encoder(model):
     density, log_evidence, gaussian = model
     heads = {"place": np.array([[1.0], [1.4], [0.1]]), "log_scale": np.full((3, 1), -1.5)}
-    found = best.best_member(X, Posteriors(Bare(), heads), PARABOLA, density.fine, gaussian)
+    found = best.best_member(X, Posteriors(Bare(), heads), PARABOLA, density, gaussian)
     # the search leaves out nodes 30 nats below the highest
     np.testing.assert_allclose(found.elbo, gaussian.elbo, atol=1e-5)
 
@@ -81,7 +81,7 @@ def test_it_is_never_worse_than_what_is_given(model):
     """Here the best Gaussian's own mixture, which nothing can improve upon by much."""
     density, _, gaussian = model
     given, _ = _member(model, Mixture())
-    again = best.best_member(X, given.q, PARABOLA, density.coarse, gaussian)
+    again = best.best_member(X, given.q, PARABOLA, density, gaussian)
     assert np.all(again.elbo >= given.elbo - 1e-12)
 
 
@@ -110,7 +110,7 @@ def test_each_point_has_its_own_and_not_that_of_its_batch(model):
         X[some],
         _fresh(Mixture(num_components=3))[some],
         PARABOLA,
-        density.fine,
+        density,
         best.Best(gaussian.q[some], gaussian.elbo[some]),
     )
     np.testing.assert_allclose(alone.elbo, together.elbo[some], atol=1e-7)

@@ -19,7 +19,7 @@ def kl_to_posterior(
     with p(z|x) = p(x, z) / p(x). No closed form of any part is used, so that the identity
     log p = ELBO + KL checks `elbo` and the evidence.
     """
-    place, scale = q.mapped(_pieces, size=256)
+    place, scale = q.mapped(pieces, size=256)
     sides = np.linspace(-9, 9, 37)  # with +-1
     edges = np.sort((place[..., None] + scale[..., None] * sides).reshape(len(x), -1), axis=1)
     z, weight = gauss_legendre(edges)
@@ -31,7 +31,7 @@ def kl_to_posterior(
     return np.sum(mass * (log_q - log_posterior), axis=1) / np.sum(mass, axis=1)
 
 
-_pieces = jitted(lambda family, heads: family.pieces(heads))
+pieces = jitted(lambda family, heads: family.pieces(heads))
 
 
 def chi_square(log_posterior: np.ndarray, q: Posteriors, nodes: Mixture) -> np.ndarray:

@@ -16,7 +16,7 @@ from spiral_vae.model.likelihood import Fixed
 from spiral_vae.model.networks import Hidden
 from spiral_vae.model.posterior import FullCovariance, Gaussian, Mixture, Spline
 from tests.exact.families import Logistic, as_bare
-from tests.exact.identities import chi_square, kl_to_posterior
+from tests.exact.identities import chi_square, kl_to_posterior, pieces
 
 PI = np.pi
 W, B = np.array([1.3, -0.7]), np.array([0.4, -0.2])
@@ -109,7 +109,7 @@ def test_kl_to_the_posterior_of_a_line(q):
 @pytest.mark.parametrize("start", [_posterior, _bad_q])
 def test_the_best_gaussian_of_a_line_is_the_posterior_and_closes_the_gap(start):
     x = _points()
-    best = best_gaussian(x, start(x), LINE, _density(x).fine)
+    best = best_gaussian(x, start(x), LINE, _density(x))
     np.testing.assert_allclose(_evidence(x) - best.elbo, 0, atol=1e-8)
     # A gap of 1e-8 nats leaves sqrt(2e-8) of a standard deviation.
     for name, head in _posterior(x).heads.items():
@@ -141,7 +141,7 @@ def test_all_of_a_line_with_correlated_noise():
     np.testing.assert_allclose(bound.elbo, log_evidence - kl, atol=1e-8)
     found = kl_to_posterior(x, q, observe, log_evidence)
     np.testing.assert_allclose(found, kl, atol=1e-8)
-    best = best_gaussian(x, q, observe, density.fine)
+    best = best_gaussian(x, q, observe, density)
     np.testing.assert_allclose(best.elbo, log_evidence, atol=1e-8)
     # A gap of 1e-8 nats leaves sqrt(2e-8) of a standard deviation.
     np.testing.assert_allclose(best.q.heads["mean"][:, 0], posterior, atol=2e-4)
@@ -486,7 +486,7 @@ def test_both_gaps_are_never_negative(model):
             logvar + noise * rng.standard_normal(mean.shape),
         )
         given = inference.elbo(x, other, observe).elbo
-        best = best_gaussian(x, other, observe, density.fine)
+        best = best_gaussian(x, other, observe, density)
         assert np.all(best.elbo >= given)  # exactly: the given one is a candidate
         assert np.all(log_evidence - best.elbo >= -1e-9)  # rounding
         own = inference.elbo(x, best.q, observe).elbo
@@ -504,7 +504,7 @@ def test_a_bad_start_ends_in_the_better_of_two_modes(side):
     observe = around(_parabola, sigma)
     density = ground_truth.model_density(observe, 1)
     start = gaussians(np.array([[-side]]), np.array([[-4.0]]))
-    best = best_gaussian(x, start, observe, density.fine)
+    best = best_gaussian(x, start, observe, density)
     node, weight = np.polynomial.hermite_e.hermegauss(40)
     weight = weight / weight.sum()
     mean, logvar = (
@@ -534,23 +534,25 @@ def test_the_best_gaussian_may_sit_on_the_lower_mode():
 
     x = np.zeros((1, 2))
     observe = around(smooth, sigma)
-    nodes = ground_truth.model_density(observe, 1, 5.0).fine
+    density = ground_truth.model_density(observe, 1, 5.0)
     start = gaussians(np.array([[-1.0]]), np.array([[2 * np.log(0.005)]]))
-    best = best_gaussian(x, start, observe, nodes)
+    best = best_gaussian(x, start, observe, density)
     given = inference.elbo(x, start, observe).elbo
-    joint = mixture.log_joint(x, nodes)[0]
-    assert nodes.z[np.argmax(joint), 0] == pytest.approx(-1, abs=0.01)  # the highest is narrow
+    joint = mixture.log_joint(x, density.fine)[0]
+    assert density.fine.z[np.argmax(joint), 0] == pytest.approx(
+        -1, abs=0.01
+    )  # the highest is narrow
     assert best.q.heads["mean"][0, 0] > 0.3
     assert best.elbo[0] > given[0] + 0.5
 
 
 def test_the_best_gaussian_is_that_of_each_point_and_not_of_its_batch():
     x, q, observe = _trained_like()
-    nodes = ground_truth.model_density(observe, 1, 6.0).fine
+    density = ground_truth.model_density(observe, 1, 6.0)
     rows = np.concatenate([np.arange(len(x)), np.arange(8)])
     x, q = x[rows], q[rows]
-    together = best_gaussian(x, q, observe, nodes)
-    alone = best_gaussian(x[5:6], q[5:6], observe, nodes)
+    together = best_gaussian(x, q, observe, density)
+    alone = best_gaussian(x[5:6], q[5:6], observe, density)
     # the same climb, so rounding; blocks of 32 points are padded
     assert alone.elbo[0] == pytest.approx(together.elbo[5], abs=1e-9)
     np.testing.assert_allclose(together.elbo[30:], together.elbo[:8], atol=1e-9)
@@ -597,8 +599,8 @@ def test_a_family_that_is_the_gaussian_has_its_bound_and_best_gaussian(model):
     for name in ("reconstruction", "kl", "residual", "elbo"):
         np.testing.assert_allclose(getattr(two, name), getattr(one, name), atol=1e-8, rtol=1e-12)
     np.testing.assert_allclose(inference.aggregate(as_bare(q)), inference.aggregate(q), atol=1e-8)
-    nodes = ground_truth.model_density(observe, 1, 6.0).fine
-    best = [best_gaussian(x, own, observe, nodes) for own in (q, as_bare(q))]
+    density = ground_truth.model_density(observe, 1, 6.0)
+    best = [best_gaussian(x, own, observe, density) for own in (q, as_bare(q))]
     assert isinstance(best[1].q.family, Gaussian)
     np.testing.assert_allclose(best[1].elbo, best[0].elbo, atol=1e-8)
 
@@ -642,3 +644,49 @@ def test_a_logistic_posterior_of_a_line_agrees_with_scipy(place, scale):
     np.testing.assert_allclose(many.cdf(z), [0.001, 0.2, 0.5, 0.99], atol=1e-5)  # interpolated
     information, kl = inference.aggregate(many)  # of equal codes, on nodes with the same ends
     np.testing.assert_allclose([information, kl], [0, q.kl[0]], atol=1e-4)
+
+
+# Where q's own nodes don't resolve what it covers.
+
+
+def _winding(z):
+    """An observation whose mean goes round fourteen times within |z| < 3."""
+    angle = 15 * z[:, 0]
+    mean = np.stack([np.cos(angle), np.sin(angle)], axis=1) + 0.3 * z
+    return around(lambda z: mean, 0.2)(z)
+
+
+@pytest.mark.parametrize(
+    ("family", "heads"),
+    [
+        (Gaussian(), {"mean": [0.3], "logvar": [0.4]}),
+        (Gaussian(), {"mean": [-1.0], "logvar": [-2.0]}),
+        # A part as narrow as no node of p(x) sees, and one that is as wide as the prior.
+        (
+            Mixture(num_components=2),
+            {"mean": [0.123, -0.5], "logvar": [-18.0, 0.2], "logit": [0.4, 0.0]},
+        ),
+    ],
+)
+def test_a_decoder_that_winds_within_a_wide_q(family, heads):
+    x = np.array([[0.8, -0.4], [-0.2, 0.9]])
+    q = Posteriors(family, {name: np.tile(values, (2, 1)) for name, values in heads.items()})
+    density = ground_truth.model_density(_winding, 1, 3.0)
+    found = inference.elbo(x, q, _winding, density)
+    assert found.error.max() < 1e-9
+    # Brute force: panels over each part, those of the narrow ones in those of the wide ones.
+    places, scales = q.mapped(pieces, size=2)
+    sides = [p + s * np.linspace(-10, 10, 2001) for p, s in zip(places[0], scales[0], strict=True)]
+    z, weight = mixture.gauss_legendre(np.sort(np.concatenate(sides)))
+    mass = weight * np.exp(q[:1].log_prob(z[:, None])[0])
+    np.testing.assert_allclose(mass.sum(), 1, atol=1e-12)
+    log_p, residual = inference.log_likelihood(_winding, x, np.tile(z[:, None], (2, 1, 1)))
+    np.testing.assert_allclose(-found.reconstruction, log_p @ mass, rtol=0, atol=1e-9)
+    np.testing.assert_allclose(found.residual, residual @ mass, rtol=1e-9)
+
+
+def test_panels_have_the_edges_of_their_nodes():
+    density = ground_truth.model_density(_winding, 1, 3.0)
+    edges = mixture.edges(density.fine)
+    z, _ = mixture.gauss_legendre(edges)
+    np.testing.assert_allclose(z, density.fine.z[:, 0], rtol=0, atol=1e-12)
