@@ -54,7 +54,7 @@ class Experiment:
             config.evaluate.every = min(config.evaluate.every, 0.5)
             config.sweep = tuple(_last_two(axis, config) for axis in config.sweep)
         workdir = str(self.runs / self.name / label)
-        outcome = train_and_evaluate(config, workdir, draw=False, resume=True)
+        outcome = train_and_evaluate(config, workdir, figures="none", resume=True)
         assert outcome is not None, "experiments run in one process"
         return outcome
 

@@ -43,6 +43,7 @@ def run(
     seeds: int | None = None,
     workdir: str | Path | None = None,
     *,
+    figures: str = "all",
     resume: bool = False,
 ) -> "Run":
     """Trains, judges and stores all lanes of a config, as the command line does.
@@ -53,6 +54,7 @@ def run(
       sweep: values by dotted name; the lanes are the product of all, the first is slowest.
       seeds: how many for each point of the sweep; None as the config says.
       workdir: a new or empty folder; None for a fresh one under runs/.
+      figures: which are drawn, 'none', 'basic' or 'all'.
       resume: whether to go on with a run that has begun in the workdir; one that is finished is
         opened.
 
@@ -73,7 +75,8 @@ def run(
         whole.sweep = (*whole.sweep, *given)
     if seeds is not None:
         whole = updated(whole, {"num_seeds": seeds})
-    outcome = train_and_evaluate(whole, None if workdir is None else str(workdir), resume=resume)
+    folder = None if workdir is None else str(workdir)
+    outcome = train_and_evaluate(whole, folder, figures=figures, resume=resume)
     if outcome is None:
         raise ConfigError("of several processes only the first has a Run; use train_and_evaluate")
     return Run(outcome.workdir)

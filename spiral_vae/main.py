@@ -2,6 +2,7 @@
 
 python -m spiral_vae.main --config=configs/base.py [--workdir=DIR]
     [--config.likelihood.sigma=0.1 ...] [--sweep=likelihood.sigma=0.0001,0.2,2.0 ...]
+    [--figures=none] [--explore]
 python -m spiral_vae.main --resume --workdir=DIR
 """
 
@@ -44,6 +45,9 @@ _RESUME = flags.DEFINE_bool(
 _EXPLORE = flags.DEFINE_bool(
     "explore", False, "Write explorer.html into the workdir at the end, a page to play with."
 )
+_FIGURES = flags.DEFINE_enum(
+    "figures", "all", run.FIGURES, "What to draw; basic is the training and what was learned."
+)
 _DEBUG_NANS = flags.DEFINE_bool(
     "debug_nans",
     False,
@@ -75,7 +79,9 @@ def main(argv: list[str]) -> int | None:
         if _DEBUG_NANS.value:
             _debug_nans(config)
             return None
-        outcome = run.train_and_evaluate(config, _WORKDIR.value, resume=_RESUME.value, stop=stop)
+        outcome = run.train_and_evaluate(
+            config, _WORKDIR.value, figures=_FIGURES.value, resume=_RESUME.value, stop=stop
+        )
     except (ConfigError, WorkdirError) as error:
         command_line.fail(error)
     except cells.Stopped as stopped:
@@ -89,7 +95,8 @@ def main(argv: list[str]) -> int | None:
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # who reads a pipe may have seen enough
     print(table.table(outcome.rows, outcome.axes))
     print(f"results: {outcome.workdir}")
-    print(f"figures: {outcome.workdir / 'figures'}")
+    if (folder := outcome.workdir / "figures").exists():
+        print(f"figures: {folder}")
     if _EXPLORE.value:
         from spiral_vae.explore import page  # no other run needs it
 

@@ -124,7 +124,8 @@ def uneven(tmp_path_factory):
         "model.decoder.hidden_dim": [4],
         "data.t_law": ["sqrt"],
     }
-    return sv.run(SHORT, sweep=axes, workdir=tmp_path_factory.mktemp("api") / "uneven")
+    workdir = tmp_path_factory.mktemp("api") / "uneven"
+    return sv.run(SHORT, sweep=axes, workdir=workdir, figures="none")
 
 
 def test_lanes_of_several_groups_have_films_of_their_own(uneven):
@@ -202,7 +203,7 @@ def test_no_run_is_told(tmp_path):
 def whole(tmp_path_factory):
     """A run of a config of the package, without films."""
     config = sv.base_config(SHORT | {"evaluate.snapshots": 0}, "recommended")
-    found = sv.run(config, workdir=tmp_path_factory.mktemp("api") / "whole")
+    found = sv.run(config, workdir=tmp_path_factory.mktemp("api") / "whole", figures="basic")
     assert config.sweep == () and config.num_seeds == 1
     return found
 
@@ -214,6 +215,16 @@ def test_a_config_may_be_whole(whole):
 
 def test_without_a_film_the_end_is_known(whole):
     assert whole.lane().epochs == (30,) and whole.lane().at(3) == whole.lane()
+
+
+def test_figures_may_be_few_or_none(whole, uneven):
+    drawn = {path.stem for path in (whole.workdir / "figures").iterdir()}
+    assert drawn == {"training", "progress", "basic_run"}
+    assert whole.figure("basic_run").png == whole.lane().figure("basic_run").png
+    with pytest.raises(sv.ConfigError, match="figure: found 'basic_run', this run has no figures"):
+        uneven.figure()
+    with pytest.raises(ValueError, match="figures: found 'few', must be one of none, basic, all"):
+        sv.run(figures="few")
 
 
 def test_a_finished_run_is_opened_again(whole):

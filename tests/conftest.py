@@ -79,13 +79,15 @@ class Started:
 def main(environment):
     """Returns a function that starts `python -m spiral_vae.main` in the background.
 
-    What it returns is `Started`. All processes have two devices, unless told otherwise, and share
+    What it returns is `Started`. Figures, which take half of a short run, are drawn where a test
+    wants them. All processes have two devices, unless told otherwise, and share
     a compilation cache that starts empty.
     """
     started = []
 
-    def start(*args, workdir, **env):
+    def start(*args, workdir, figures="none", **env):
         command = [sys.executable, "-m", "spiral_vae.main", *args, f"--workdir={workdir}"]
+        command += [f"--figures={figures}"] * (figures != "all")
         process = subprocess.Popen(
             command,
             env=environment | env,
@@ -123,6 +125,7 @@ def whole_run_args():
 @pytest.fixture(scope="session")
 def whole_run(main, whole_run_args, tmp_path_factory):
     """A small run with everything in it."""
-    run = main(*whole_run_args, workdir=tmp_path_factory.mktemp("whole") / "new" / "run")()
+    workdir = tmp_path_factory.mktemp("whole") / "new" / "run"
+    run = main(*whole_run_args, workdir=workdir, figures="all")()
     assert (run.code, run.stderr) == (0, "")  # no warning, and no bar where there is no terminal
     return run

@@ -30,7 +30,7 @@ def _rows(path):
 
 @pytest.fixture(scope="module")
 def run(main, tmp_path_factory):
-    found = main(*ARGS, workdir=tmp_path_factory.mktemp("sequences") / "run")()
+    found = main(*ARGS, workdir=tmp_path_factory.mktemp("sequences") / "run", figures="all")()
     assert (found.code, found.stderr) == (0, "")
     return found
 

@@ -33,7 +33,7 @@ def moons(tmp_path_factory):
 def run(main, moons, tmp_path_factory):
     workdir = tmp_path_factory.mktemp("runs") / "run"
     args = (*TINY, f"--config.data.path={moons}", "--config.data.t_column=place")
-    found = main(*args, "--config.num_seeds=2", workdir=workdir)()
+    found = main(*args, "--config.num_seeds=2", workdir=workdir, figures="all")()
     assert (found.code, found.stderr) == (0, "")
     return found
 

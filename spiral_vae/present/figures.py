@@ -28,6 +28,12 @@ NUM_GAPS = 200  # points at which gaps are taken apart for their figure
 Arrays = dict[str, dict[str, Any]]  # the arguments of `plotting`'s functions, by their names
 
 
+def basic(model: Model) -> Arrays:
+    """Returns what basic_run shows of one trained lane."""
+    truth = None if model.curve is None else ground_truth.truth(model.curve)
+    return {"basic_run": _basic_run(model) | _curve(model, truth)}
+
+
 def detailed(model: Model, report: evaluate.Report) -> evaluate.Report:
     """Returns a report with gaps at more points than its metrics are means over."""
 
@@ -48,7 +54,7 @@ def of_lane(model: Model, report: evaluate.Report) -> Arrays:
     """
     truth = None if model.curve is None else ground_truth.truth(model.curve)
     curve = _curve(model, truth)
-    found: Arrays = {"basic_run": _basic_run(model) | curve}
+    found = basic(model)
     if model.x.shape[1] == 2:
         found["density"] = _density(model, truth)
     if report.gaps is not None:

@@ -32,6 +32,7 @@ from spiral_vae.workdir.checkpoint import Checkpoints
 
 Result = TypeVar("Result")
 
+FIGURES = ("none", "basic", "all")  # what may be drawn
 _MAX_PATH = 4096  # bytes, of Linux
 
 
@@ -48,7 +49,7 @@ def train_and_evaluate(
     config: ConfigDict,
     workdir: str | None = None,
     *,
-    draw: bool = True,
+    figures: str = "all",
     resume: bool = False,
     stop: Callable[[], bool] = lambda: False,
 ) -> Outcome | None:
@@ -60,7 +61,7 @@ def train_and_evaluate(
     Args:
       config: the whole config, its axes in config.sweep.
       workdir: a new or empty folder; None for a fresh one under runs/.
-      draw: whether to draw figures.
+      figures: which are drawn, 'none', 'basic' (the training, and what was learned) or 'all'.
       resume: whether to go on with the run in the workdir, if one has begun there.
       stop: asked again and again whether to stop; what was trained is stored then.
 
@@ -68,10 +69,13 @@ def train_and_evaluate(
       ConfigError: the config or its sweep is wrong, or not that of the run to go on with, a user's
         kind does not keep its contract, or JAX is set to other numbers; nothing was written. Or,
         when the first chunk is trained, a library that the end needs can't be imported.
+      ValueError: there is no such choice of figures.
       WorkdirError: the workdir can't be used, what is in it is damaged, or the data of the run to
         go on with can't be made again.
       Stopped: because of `stop`; with the workdir.
     """
+    if figures not in FIGURES:
+        raise ValueError(f"figures: found {figures!r}, must be one of {', '.join(FIGURES)}")
     if problems := numerics.problems():
         raise ConfigError("\n".join(problems))
     config = settled(config)
@@ -95,10 +99,10 @@ def train_and_evaluate(
         if first:
             print(_plan(swept, rows, config.num_seeds, len(groups)), flush=True)
         pool = stack.enter_context(concurrent.futures.ThreadPoolExecutor(1))
-        ahead = pool.submit(_import_ahead, draw and first)
+        ahead = pool.submit(_import_ahead, first and figures != "none")
         try:
             trained = _train(config, groups, path, ahead.result, stop=stop, quiet=not first)
-            found = _on_first(lambda: _finish(path, groups, trained, rows, draw=draw, stop=stop))
+            found = _on_first(lambda: _finish(path, groups, trained, rows, figures, stop))
         except Stopped:
             raise Stopped(path) from None
         except cells.OtherData:
@@ -165,8 +169,7 @@ def _finish(
     groups: Sequence[Group],
     trained: Sequence[cells.Trained],
     rows: Sequence[Row],
-    *,
-    draw: bool,
+    figures: str,
     stop: Callable[[], bool],
 ) -> list[dict[str, Any]]:
     """Judges what was trained, writes it all and returns the rows of summary.csv."""
@@ -174,8 +177,8 @@ def _finish(
     found, report = evaluate_lanes(groups, trained, rows, stop)
     files.write_csv(path / life.SUMMARY, found)
     dataset.write(path)
-    if draw:
-        _draw(path / "figures", groups, trained, found, report)
+    if figures != "none":
+        _draw(path / "figures", groups, trained, found, report, basic=figures == "basic")
     life.finish(path)
     return found
 
@@ -401,8 +404,10 @@ def _draw(
     trained: Sequence[cells.Trained],
     rows: Sequence[dict],
     report: evaluate.Report | None,
+    *,
+    basic: bool,
 ) -> None:
-    """Draws the training of all lanes of the first group and all about its first sound lane.
+    """Draws the training of all lanes of the first group and what is known of its first sound lane.
 
     The report is on the group's first lane, if that is sound.
     """
@@ -416,7 +421,9 @@ def _draw(
     sound = [i for i, number in enumerate(group.index) if rows[number]["status"] == "ok"]
     if sound:
         model = model_of(group, one, sound[0])
-        if report is None:
-            report = judge(model)
-        arrays |= figures.of_lane(model, figures.detailed(model, report))
+        if basic:
+            arrays |= figures.basic(model)
+        else:
+            report = figures.detailed(model, report or judge(model))
+            arrays |= figures.of_lane(model, report)
     figures.draw(folder, arrays)

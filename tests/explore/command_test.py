@@ -34,7 +34,7 @@ def test_a_mistake_is_a_sentence(arguments, sentence, environment):
 
 
 def test_a_run_has_to_be_finished(tmp_path):
-    run.train_and_evaluate(make_config(), str(tmp_path), draw=False)
+    run.train_and_evaluate(make_config(), str(tmp_path), figures="none")
     (tmp_path / "summary.csv").write_text("lane\n")
     with pytest.raises(WorkdirError, match="summary.csv is damaged"):
         page.write(tmp_path)
@@ -46,7 +46,7 @@ def test_a_run_has_to_be_finished(tmp_path):
 
 
 def test_a_page_that_cannot_be_written_is_a_sentence(tmp_path):
-    run.train_and_evaluate(make_config(), str(tmp_path), draw=False)
+    run.train_and_evaluate(make_config(), str(tmp_path), figures="none")
     (tmp_path / page.NAME).mkdir()
     with pytest.raises(WorkdirError, match="explorer.html can't be written"):
         page.write(tmp_path)

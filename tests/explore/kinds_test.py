@@ -67,7 +67,7 @@ def _few_metrics(monkeypatch):
 def _written(tmp_path, **values):
     """Returns the page of a short run and its rows of summary.csv."""
     workdir = tmp_path / "run"
-    run.train_and_evaluate(base_config(SHORT | values), str(workdir), draw=False)
+    run.train_and_evaluate(base_config(SHORT | values), str(workdir), figures="none")
     with open(workdir / "summary.csv", newline="") as file:
         return explorer.write(workdir), list(csv.DictReader(file))
 

@@ -50,7 +50,7 @@ def sweep(browser, tmp_path_factory):
             "optimizer.decoder_learning_rate": 3e-3,
         }
     )
-    run.train_and_evaluate(config, str(workdir), draw=False)
+    run.train_and_evaluate(config, str(workdir), figures="none")
     with open(workdir / "summary.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     return Sweep(explorer.write(workdir), rows)

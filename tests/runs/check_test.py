@@ -332,7 +332,7 @@ def test_a_broken_kind_is_refused_before_anything_is_written(own, tmp_path):
     complete(config)
     config.objective.kind = "own"
     with pytest.raises(ConfigError, match=r"Greedy.shares\(\)"):
-        run.train_and_evaluate(config, str(tmp_path / "new"), draw=False)
+        run.train_and_evaluate(config, str(tmp_path / "new"), figures="none")
     assert not any(tmp_path.iterdir())
 
 
@@ -345,4 +345,4 @@ def test_any_lane_of_a_sweep_is_checked(own, tmp_path):
     config = make_config(sweep=("objective.kind=elbo,own",))
     complete(config)
     with pytest.raises(ConfigError, match=r"Greedy.shares\(\)"):
-        run.train_and_evaluate(config, str(tmp_path / "new"), draw=False)
+        run.train_and_evaluate(config, str(tmp_path / "new"), figures="none")

@@ -20,7 +20,7 @@ def broken(tmp_path_factory):
         )
     )
     path = tmp_path_factory.mktemp("broken")
-    return config, run.train_and_evaluate(config, str(path), draw=False)
+    return config, run.train_and_evaluate(config, str(path), figures="none")
 
 
 def test_the_failures_are_those_of_the_summary_with_the_line_that_made_them(broken):
@@ -37,7 +37,7 @@ def test_the_failures_are_those_of_the_summary_with_the_line_that_made_them(brok
 
 
 def test_a_sound_run_has_no_failures(tmp_path):
-    run.train_and_evaluate(make_config(), str(tmp_path), draw=False)
+    run.train_and_evaluate(make_config(), str(tmp_path), figures="none")
     assert list(replay.failures(make_config(), tmp_path)) == []
 
 

@@ -21,8 +21,8 @@ from tests.lanes import make_config
 from tests.workdir.tensorboard_test import events
 
 
-def _run(config, workdir, *, draw=False, **kwargs):
-    return run.train_and_evaluate(config, workdir, draw=draw, **kwargs)
+def _run(config, workdir, *, figures="none", **kwargs):
+    return run.train_and_evaluate(config, workdir, figures=figures, **kwargs)
 
 
 @pytest.mark.parametrize(
@@ -162,14 +162,14 @@ def _params(outcome):
 def test_a_lane_that_diverges_is_reported_and_spoils_no_other(tmp_path):
     field = "optimizer.decoder_learning_rate"
 
-    def go(values, draw=True):
+    def go(values, figures="all"):
         config = make_config(sweep=(f"{field}={values}",))
-        return _run(config, str(tmp_path / values), draw=draw)
+        return _run(config, str(tmp_path / values), figures=figures)
 
     # After a step of 1e30 the squares of the next residuals overflow.
     status = "not finite at step 2: reconstruction"
     both, none = go("1e30,1e-3"), go("1e30")
-    alone = go("1e-3", draw=False)
+    alone = go("1e-3", figures="none")
     failed, sound = _summary(both)
     assert failed.pop("status") == status
     assert [failed.pop(name) for name in ("lane", "seed", field)] == ["0", "0", "1e+30"]
@@ -202,7 +202,7 @@ def test_two_latents_leave_out_what_needs_one(tmp_path, monkeypatch):
     monkeypatch.setattr(figures, "_density", lambda *args: density)
     wide = {"data.noise_sigma": 1.0, "likelihood.sigma": 1.0}  # few nodes in the plane of x
     config = make_config(**{"model.latent_dim": 2, "evaluate.every": 1.0, **wide})
-    (row,) = _run(config, str(tmp_path), draw=True).rows
+    (row,) = _run(config, str(tmp_path), figures="all").rows
     assert row["status"] == "ok" and 0 < row["kl_to_truth"] < row["nll"] < np.inf
     assert not {"information", "aggregate_kl", "sbc_ks", "approximation_gap"} & set(row)
     with np.load(tmp_path / "params.npz") as arrays:
