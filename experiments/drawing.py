@@ -16,6 +16,9 @@ from spiral_vae.present.plotting import BEST, DATA, ENCODER, MODEL, TRUTH, Figur
 Rows = Sequence[Mapping[str, Any]]
 
 LABELS = {  # short ones: panels are narrow
+    "kl_rate_to_truth": "KL rate, nats a point",
+    "order_of_path": "order of the path",
+    "tau_ratio": r"$\tau$ / true $\tau$",
     "kl_to_truth": r"KL$(p^*\|\,p)$, nats",
     "nll": r"$-\mathrm{E}\,\log p$, nats",
     "kl_to_prior": r"KL$(q(z|x)\,\|\,p(z))$, nats",
@@ -105,23 +108,72 @@ def bands(
 
 @plotting.styled
 def turns(rows: Rows) -> Figure:
-    """Returns, against the number of turns: what is found, what is ambiguous, what it costs."""
-    figure = plotting.new_figure(4.2)
-    found, gap = figure.subplots(1, 2)
+    """Returns, against the number of turns: what is found, how near, and what a Gaussian costs."""
+    figure = plotting.new_figure(3.8)
+    found, kl, gap = figure.subplots(1, 3)
     places = sorted({row["turns"] for row in rows})
-    own = {n: [row for row in rows if row["turns"] == n and row["status"] == "ok"] for n in places}
-    share = [np.mean([abs(row["spearman"]) > 0.98 for row in own[n]]) for n in places]
-    found.plot(places, share, "o-", color=MODEL, label="seeds that found the order")
-    bimodal = [own[n][0]["bimodal"] for n in places]
-    found.plot(places, bimodal, "s--", color=TRUTH, label="points with two modes (exact)")
-    found.set(xlabel="turns", ylabel="share", ylim=(-0.05, 1.05), xticks=places)
-    gaps = [np.quantile([r["approximation_gap"] for r in own[n]], [0.1, 0.5, 0.9]) for n in places]
-    low, median, high = np.transpose(gaps)
-    gap.fill_between(places, low, high, color=MODEL, alpha=0.3, linewidth=0)
-    gap.plot(places, median, "o-", color=MODEL, label="trained: median, 10-90 %")
-    exact = [own[n][0]["approximation_gap_of_truth"] for n in places]
-    gap.plot(places, exact, "s--", color=TRUTH, label="exact decoder")
-    gap.set(xlabel="turns", ylabel=LABELS["approximation_gap"], yscale="log", xticks=places)
+    ways = list(dict.fromkeys(row["way"] for row in rows))
+    for way, marker in zip(ways, "osD", strict=True):
+        own = [[r for r in rows if r["turns"] == n and r["way"] == way] for n in places]
+        share = [np.mean([bool(row.get("found", False)) for row in part]) for part in own]
+        (line,) = found.plot(places, share, marker + "-", label=way)
+        values = [quantiles(np.asarray([r.get("kl_to_truth", np.nan) for r in p])) for p in own]
+        low, median, high = np.transpose(values)
+        kl.fill_between(places, low, high, color=line.get_color(), alpha=0.2, linewidth=0)
+        kl.plot(places, median, marker + "-", color=line.get_color())
+    exact = [next(row for row in rows if row["turns"] == n) for n in places]
+    bimodal = [row["bimodal"] for row in exact]
+    found.plot(places, bimodal, "^--", color=TRUTH, label="points with two modes (exact decoder)")
+    price = [row["approximation_gap_of_truth"] for row in exact]
+    gap.plot(places, price, "^--", color=TRUTH)
+    found.set(xlabel="turns", ylabel="share", ylim=(-0.05, 1.05), xticks=places, title="Found")
+    kl.set(xlabel="turns", ylabel=LABELS["kl_to_truth"], yscale="log", xticks=places)
+    kl.set_title("Distance, 10-90 %")
+    gap.set(xlabel="turns", ylabel="nats per point", yscale="log", xticks=places)
+    gap.set_title("Price of a Gaussian q")
+    return plotting.shared_legend(figure)
+
+
+@plotting.styled
+def ambiguity(rows: Rows) -> Figure:
+    """Returns the shares of bimodal posteriors against the correlation, a panel for each number."""
+    figure = plotting.new_figure(3.6)
+    numbers = sorted({row["turns"] for row in rows})
+    panels = figure.subplots(1, len(numbers), sharey=True, squeeze=False)[0]
+    names = {"alone": "the point alone", "filtered": "and its past", "smoothed": "and its future"}
+    for axes, n in zip(panels, numbers, strict=True):
+        own = [row for row in rows if row["turns"] == n]
+        for (name, label), style in zip(names.items(), ("^--", "s-", "o-"), strict=True):
+            colour = TRUTH if name == "alone" else None
+            places = [1 - row["a"] for row in own]
+            axes.plot(places, [row[name] for row in own], style, color=colour, label=label)
+        axes.set(xscale="log", ylim=(-0.03, 1.03), title=f"{n} turn" + "s" * (n > 1))
+        axes.set_xlabel("1 - a")
+        axes.invert_xaxis()
+    panels[0].set_ylabel("share with two modes")
+    return plotting.shared_legend(figure)
+
+
+@plotting.styled
+def forecasts(rows: Rows) -> Figure:
+    """Returns excess against the horizon, and the rate and the imputation, by share missing."""
+    figure = plotting.new_figure(3.8)
+    ahead, behind = figure.subplots(1, 2, width_ratios=[1.4, 1])
+    shares = sorted({row["data.missing"] for row in rows})
+    horizons = [int(name.rpartition("_")[2]) for name in rows[0] if name.startswith("forecast_")]
+    for share in shares:
+        own = [row for row in rows if row["data.missing"] == share and row["status"] == "ok"]
+        values = [[row[f"forecast_excess_{h}"] for row in own] for h in horizons]
+        low, median, high = np.transpose([quantiles(np.asarray(v)) for v in values])
+        (line,) = ahead.plot(horizons, median, "o-", label=f"{share:.0%} missing in training")
+        ahead.fill_between(horizons, low, high, color=line.get_color(), alpha=0.2, linewidth=0)
+        for place, name in enumerate(("kl_rate_to_truth", "imputation_excess")):
+            dots = [row[name] for row in own]
+            spread = place + 0.2 * (shares.index(share) - 0.5 * (len(shares) - 1))
+            behind.plot([spread] * len(dots), dots, ".", color=line.get_color())
+    ahead.set(xlabel="points ahead", ylabel="excess over the truth, nats", xticks=horizons)
+    behind.set_xticks([0, 1], ["KL rate", "imputation"])
+    behind.set(xlim=(-0.5, 1.5), ylabel="nats per point")
     return plotting.shared_legend(figure)
 
 

@@ -12,11 +12,11 @@ from experiments import (
     amortisation,
     anisotropic,
     drawing,
+    dynamics,
     heteroscedastic,
     n_and_sigma,
     posterior_collapse,
     posteriors,
-    turns,
     unknown_sigma,
 )
 from spiral_vae.config import axes, sources
@@ -38,6 +38,8 @@ RESULTS = {
     "amortisation": ["amortisation"],
     "gradients": ["gradients"],
     "curves": ["curves"],
+    "ambiguity": ["ambiguity"],
+    "dynamics": ["dynamics", "dynamics_missing"],
 }
 
 
@@ -62,6 +64,7 @@ WAYS = {
     "posterior_collapse": posterior_collapse.GEOMETRIES,
     "posteriors": posteriors.WAYS,
     "amortisation": amortisation.WAYS,
+    "dynamics": dynamics.WAYS,
 }
 
 
@@ -70,10 +73,10 @@ def test_the_fields_of_every_way_are_sound_and_used(name, way):
     """The quick size tries the last ways only."""
     config = with_values(sources.load(name), WAYS[name][way])
     _, rows = axes.expand(config, config.sweep)
-    assert len(rows) == 16
+    assert len(rows) == config.num_seeds
 
 
-@pytest.mark.parametrize("name", [name for name in RESULTS if name != "n_and_sigma"])
+@pytest.mark.parametrize("name", sorted(set(RESULTS) - {"n_and_sigma", "ambiguity"}))
 def test_the_config_of_an_experiment_is_sound_on_its_own(name):
     config = sources.load(name)
     axes.expand(config, config.sweep)
@@ -83,15 +86,6 @@ def test_threshold_is_exact_on_the_law_of_linear_decoders():
     ratios = posterior_collapse.RATIOS
     kl = np.maximum(np.log(0.97 / ratios), 0)  # a threshold at 0.97 sigma_c
     np.testing.assert_allclose(posterior_collapse.threshold(ratios, kl), 0.97, rtol=1e-12)
-
-
-def test_second_mode_is_the_smaller_bump():
-    t = np.linspace(0, 1, 2001)
-    density = 0.7 * np.exp(-0.5 * ((t - 0.3) / 0.03) ** 2) + 0.3 * np.exp(
-        -0.5 * ((t - 0.8) / 0.03) ** 2
-    )
-    weight = np.full(len(t), 1 / density.sum())
-    np.testing.assert_allclose(turns._second_mode(density, weight), 0.3, rtol=1e-6)
 
 
 def test_fisher_information_is_the_curvature_of_the_divergence():

@@ -120,6 +120,23 @@ def forecast(
     return np.concatenate(parts)
 
 
+def impute(model: Grid, x: np.ndarray, observed: np.ndarray) -> np.ndarray:
+    """Returns log p(x_t|all that is seen of the sequence) of each point for itself, [S, T].
+
+    Of a point that is seen it is given the others and itself, which is no prediction.
+
+    Args:
+      model: on its grid.
+      x: [S, T, D].
+      observed: whether a point is seen, [S, T].
+    """
+    parts = []
+    for block, points in zip(_blocks(model, x, observed), _blocks(model, x, None), strict=True):
+        joint = smooth(model, *block).smoothed + _log_likelihood(model, *points)
+        parts.append(logsumexp(joint, axis=-1) + np.log(model.step))
+    return np.concatenate(parts)
+
+
 def kl_to_posterior(
     model: Grid,
     x: np.ndarray,

@@ -316,7 +316,25 @@ _ALL = (
             f"by how much the truth forecasts a point {horizon} ahead better",
             needs=_SEQUENCES,
         )
-        for horizon in (1, 10)
+        for horizon in range(1, 11)
+    ),
+    Metric(
+        "imputation_excess",
+        "by how much the truth fills in a point better, of ten in a row",
+        needs=_SEQUENCES,
+    ),
+    *(
+        Metric(
+            f"bimodal_{name}",
+            f"share of points whose posterior of z given {given} has a second mode of 5 %",
+            unit="",
+            needs=_SEQUENCES,
+        )
+        for name, given in (
+            ("alone", "the point alone"),
+            ("filtered", "the points up to it"),
+            ("smoothed", "the sequence"),
+        )
     ),
     Metric("recovered", "kl_to_truth < 0.06 and found", unit="", needs=_TRUTH),
     Metric("collapsed", "kl_to_prior < 0.01", unit=""),

@@ -31,6 +31,7 @@ _PANEL_LENGTH = 4.0  # a panel's arc length in sigma; 16 nodes integrate it to r
 _BLOCK = 256  # nodes that are bounded together when most of them can't matter
 _POINTS = 512  # x whose densities are computed at once
 _FEW = 32  # and where the result is one number a node, not one a point
+SECOND_MODE = 0.05  # mass of the second mode that makes a posterior count as bimodal
 _NEGLIGIBLE = 50.0  # nats below the largest node, before a block is left out
 
 
@@ -190,6 +191,25 @@ def _log_likelihoods(x: jax.Array, observation: Observation) -> jax.Array:
     return jax.vmap(jax.vmap(Observation.log_prob, in_axes=(0, None)), in_axes=(None, 0))(
         observation, x
     )
+
+
+def second_mode(density: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """Returns the mass of the second largest mode of densities over one z, [...]; 0 with one mode.
+
+    Modes end where the density has its minima.
+
+    Args:
+      density: at rising nodes, [..., K].
+      weight: of the nodes, [K].
+    """
+
+    def of_one(density: np.ndarray) -> float:
+        inner = density[1:-1]
+        minima = np.flatnonzero((inner < density[:-2]) & (inner <= density[2:])) + 1
+        masses = np.add.reduceat(density * weight, [0, *minima])
+        return float(np.sort(masses)[-2]) if len(masses) > 1 else 0.0
+
+    return np.apply_along_axis(of_one, -1, density)
 
 
 def covariance(mixture: Mixture) -> tuple[np.ndarray, np.ndarray]:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import numpy as np
 from scipy.stats import spearmanr
 
-from spiral_vae.exact import forward_backward, ground_truth, inference
+from spiral_vae.exact import forward_backward, ground_truth, inference, mixture
 from spiral_vae.exact.forward_backward import Grid, Smoothed
 from spiral_vae.exact.inference import Posteriors
 from spiral_vae.exact.recovery import FOUND_ORDER
@@ -21,7 +21,8 @@ from spiral_vae.process import Curve
 from spiral_vae.process.design import time_constant
 
 NUM_FRESH = 40  # sequences
-HORIZONS = (1, 10)  # points ahead that are forecast
+HORIZONS = tuple(range(1, 11))  # points ahead that are forecast
+HOLE = 10  # points in a row that are imputed, in the middle of a sequence
 _NODES = (512, 1024, 2048, 4096)  # of a grid, doubled until nothing changes
 _SETTLED = 1e-7  # nats per point
 _TRIED = 4  # sequences on which it is seen whether a grid is fine enough
@@ -94,6 +95,16 @@ def judge(observe: Observe, sequences: Sequences, curve: Curve) -> Report:
     if sequences.a > 0 and sequences.true_a > 0:
         metrics["tau_ratio"] = time_constant(sequences.a) / time_constant(sequences.true_a)
         metrics["innovation_ratio"] = (1 - sequences.a**2) / (1 - sequences.true_a**2)
+    alone = mixture.log_posterior(x.reshape(-1, x.shape[-1]), learned.nodes)
+    for name, log_density in (
+        ("alone", alone),
+        ("filtered", law.filtered),
+        ("smoothed", law.smoothed),
+    ):
+        metrics[f"bimodal_{name}"] = share_of_bimodal(log_density, learned)
+    if length > HOLE:
+        filled = [imputed(one, x) for one in (truth, learned)]
+        metrics["imputation_excess"] = np.mean(filled[0] - filled[1])
     known = length - max(HORIZONS)
     if known > 0:
         ahead = [
@@ -102,6 +113,21 @@ def judge(observe: Observe, sequences: Sequences, curve: Curve) -> Report:
         excess = np.mean(ahead[0] - ahead[1], axis=0)
         metrics |= {f"forecast_excess_{h}": excess[h - 1] for h in HORIZONS}
     return Report(metrics, Fresh(z, x, truth), learned, mean, law)
+
+
+def share_of_bimodal(log_density: np.ndarray, model: Grid) -> float:
+    """Returns of how many densities over a grid's nodes, [..., N], the second mode has weight."""
+    second = mixture.second_mode(np.exp(log_density), np.full(len(model.z), model.step))
+    return float(np.mean(second > mixture.SECOND_MODE))
+
+
+def imputed(model: Grid, x: np.ndarray) -> np.ndarray:
+    """Returns log p(x_t|all outside the hole) of each point in the hole of sequences, [S, HOLE]."""
+    start = (x.shape[1] - HOLE) // 2
+    hole = slice(start, start + HOLE)
+    observed = np.ones(x.shape[:2])
+    observed[:, hole] = 0.0
+    return forward_backward.impute(model, x, observed)[:, hole]
 
 
 def draw(rng: np.random.Generator, a: float, num: int, length: int) -> np.ndarray:

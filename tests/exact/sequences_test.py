@@ -1,0 +1,105 @@
+"""What is told of a model of sequences: nothing of the truth itself, the known of one without
+memory, shares of modes that are seen."""
+
+import math
+
+import numpy as np
+import pytest
+
+from spiral_vae import numerics
+from spiral_vae.exact import forward_backward, ground_truth, mixture, sequences
+from spiral_vae.exact.inference import gaussians
+from spiral_vae.exact.sequences import HOLE, HORIZONS, NUM_FRESH, Sequences
+from spiral_vae.process import Spiral
+
+A, LENGTH = 0.98, 24
+CURVE = Spiral(omega=4 * math.pi, u_start=0.0)
+TRUTH = ground_truth.true_decoder(CURVE)
+
+
+def _tied(x):
+    """The prior as the posterior of each point, at no distance from the prior."""
+    return gaussians(np.zeros((len(x), 1)), np.zeros((len(x), 1))), np.zeros(len(x))
+
+
+def _judged(a):
+    with numerics.double():
+        return sequences.judge(TRUTH, Sequences(LENGTH, a, A, _tied), CURVE)
+
+
+@pytest.fixture(scope="module")
+def itself():
+    return _judged(A)
+
+
+@pytest.fixture(scope="module")
+def memoryless():
+    return _judged(0.0)
+
+
+def test_the_truth_is_at_no_distance_from_itself(itself):
+    metrics = itself.metrics
+    zero = ["kl_rate_to_truth", "kl_rate_error", "imputation_excess"]
+    zero += [f"forecast_excess_{h}" for h in HORIZONS]
+    for name in zero:
+        assert abs(metrics[name]) < 1e-12, name
+    assert metrics["tau_ratio"] == metrics["innovation_ratio"] == 1
+    assert metrics["path_found"] and metrics["kl_rate_doubling"] < 1e-6
+    # The bound of the prior: log p - E_p(z) log p(x|z), both by quadrature.
+    points = itself.fresh.x.reshape(-1, 2)
+    nodes = ground_truth.model_density(TRUTH, 1, 6.0).fine
+    under = (mixture.log_joint(points, nodes) - nodes.log_prior) @ nodes.mass
+    gap = np.mean(itself.law.log_evidence[:, -1]) / LENGTH - np.mean(under)
+    np.testing.assert_allclose(metrics["gap_rate"], gap, rtol=1e-9)
+
+
+def test_without_memory_points_are_forecast_and_imputed_as_single_ones(memoryless, itself):
+    x = memoryless.fresh.x
+    np.testing.assert_array_equal(x, itself.fresh.x)
+    density = ground_truth.model_density(TRUTH, 1, 6.0)
+    alone = density.log_density(x.reshape(-1, 2))[0].reshape(NUM_FRESH, LENGTH)
+    known = LENGTH - max(HORIZONS)
+    ahead = forward_backward.forecast(itself.fresh.truth, x[:, :known], x[:, known:])
+    for h in HORIZONS:
+        excess = np.mean(ahead[:, h - 1] - alone[:, known + h - 1])
+        np.testing.assert_allclose(memoryless.metrics[f"forecast_excess_{h}"], excess, atol=1e-9)
+    start = (LENGTH - HOLE) // 2
+    filled = sequences.imputed(itself.fresh.truth, x)
+    excess = np.mean(filled - alone[:, start : start + HOLE])
+    np.testing.assert_allclose(memoryless.metrics["imputation_excess"], excess, atol=1e-9)
+    metrics = memoryless.metrics
+    assert metrics["bimodal_alone"] == metrics["bimodal_filtered"] == metrics["bimodal_smoothed"]
+    assert "tau_ratio" not in metrics
+
+
+def test_an_imputed_point_is_what_its_evidence_adds(itself):
+    x, model = itself.fresh.x[:3], itself.fresh.truth
+    observed = np.ones(x.shape[:2])
+    observed[:, [5, 9]] = 0.0
+    filled = forward_backward.impute(model, x, observed)
+    without = forward_backward.log_evidence(model, x, observed)[:, -1]
+    for t in (5, 9):
+        one_more = observed.copy()
+        one_more[:, t] = 1.0
+        added = forward_backward.log_evidence(model, x, one_more)[:, -1] - without
+        np.testing.assert_allclose(filled[:, t], added, atol=1e-10)
+
+
+def test_a_second_mode_is_the_mass_beyond_the_minimum():
+    z = np.linspace(-8, 8, 4001)
+    weight = np.full(len(z), z[1] - z[0])
+
+    def normal(mean):
+        return np.exp(-0.5 * (z - mean) ** 2) / np.sqrt(2 * np.pi)
+
+    densities = np.stack([normal(0), 0.7 * normal(-4) + 0.3 * normal(4), normal(1)])
+    found = mixture.second_mode(densities, weight)
+    # The minimum lies where the two are as steep; each loses 1e-4 of itself to the other side.
+    np.testing.assert_allclose(found, [0, 0.3, 0], atol=1e-4)
+    three = 0.5 * normal(-5) + 0.2 * normal(0) + 0.3 * normal(5)
+    np.testing.assert_allclose(mixture.second_mode(three, weight), 0.3, atol=5e-3)
+
+
+def test_memory_takes_ambiguity_away(itself):
+    metrics = itself.metrics
+    assert metrics["bimodal_alone"] > metrics["bimodal_smoothed"]
