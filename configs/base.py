@@ -40,6 +40,9 @@ def get_config() -> ml_collections.ConfigDict:
     data.sha256 = ""  # of its content; set when a run begins
     data.columns = ""  # names of those that are the data, with commas; empty: all
     data.t_column = ""  # name of one that is the place along a curve, if that is known
+    data.sequence_column = ""  # name of one that says to which sequence a row belongs
+    data.time_column = ""  # name of one of times, multiples of a step, within sequences
+    data.steps = 1  # places of a sequence of a table; set when a run begins
     data.standardise = True  # columns less their mean, over their standard deviation
     data.held_out = 0.2  # share of the rows that are not trained on, 0 .. 0.9
     data.size = 1.0  # factor on a standard size, > 0

@@ -69,6 +69,8 @@ def _data(names: str) -> str:
     return "data.kind " + " or ".join(map(repr, names.split()))
 
 
+_OF_TABLES = ("path", "sha256", "columns", "t_column", "standardise", "held_out")
+_OF_TABLES += ("sequence_column", "time_column", "steps")
 OWNERS = {
     "data.size": _data(_SIZED),
     **{f"start.{name}": "start.kind 'order'" for name in ("num_cuts", "max_attempts")},
@@ -77,10 +79,7 @@ OWNERS = {
     **{f"data.{name}": "data.design 'sequence'" for name in ("length", "a", "missing")},
     **{f"dynamics.{name}": "dynamics.kind 'markov'" for name in ("start", "learning_rate")},
     "objective.spacing": "objective.kind 'evidence'",
-    **{
-        f"data.{name}": _data("table")
-        for name in ("path", "sha256", "columns", "t_column", "standardise", "held_out")
-    },
+    **{f"data.{name}": _data("table") for name in _OF_TABLES},
     **{f"data.{name}": _data(_CURVES) for name in ("noise_sigma", "noise_slope", "design")},
     "data.num_rings": _data("rings"),
     **{f"data.{name}": _data("lissajous") for name in ("frequency_x", "frequency_y", "phase")},

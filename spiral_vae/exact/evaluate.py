@@ -116,7 +116,7 @@ def evaluate(
       held_out: points of the same source that were not trained on, [m, D]; without a curve they
         are the new points.
       posterior: the family of q(z|x), by default the Gaussian.
-      sequences: what the model is of sequences, where the curve is known.
+      sequences: what the model is of sequences, where the curve is known or some are held out.
       gap_points: over how many training points, evenly along the curve, the gap is taken apart.
 
     Raises:
@@ -180,6 +180,8 @@ def evaluate(
     if sequences is not None and curve is not None:
         of_sequences = sequences_lib.judge(observe, sequences, curve)
         metrics |= of_sequences.metrics
+    elif sequences is not None and sequences.held_out is not None:
+        metrics |= sequences_lib.judge_held_out(observe, sequences)
     metrics = in_order(metrics)
     return Report(metrics, gaps, new_gaps, calibration, density, points, new, of_sequences)
 

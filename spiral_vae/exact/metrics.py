@@ -275,7 +275,18 @@ _ALL = (
         log=True,
         needs=_SEQUENCES,
     ),
-    Metric("nll_rate", "-log p of a fresh sequence over its length", needs=_SEQUENCES),
+    Metric(
+        "nll_rate",
+        "-log p of a fresh sequence over its length",
+        heading="nll rate",
+        needs=_SEQUENCES,
+    ),
+    Metric(
+        "nll_rate_error",
+        "its standard error, of sequences of one's own that were held out",
+        heading="error",
+        needs=("sequences", "held-out points"),
+    ),
     Metric("entropy_rate", "the same under the truth", needs=_SEQUENCES),
     Metric(
         "gap_rate",

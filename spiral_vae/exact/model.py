@@ -49,6 +49,10 @@ def of_lane(lane: Lane, params: networks.Params, data: Data) -> Model:
     params = {"likelihood": {}, **params}  # a fixed sigma has no entry in params.npz
     encode, observe = functions_of(lane.vae, lane.likelihood, params)
     seen = slice(None) if data.observed is None else np.asarray(data.observed) > 0
+    held_out = None if data.held_out is None else np.asarray(data.held_out)
+    held_out_seen = np.ones(0 if held_out is None else len(held_out), bool)
+    if data.held_out_observed is not None:
+        held_out_seen = np.asarray(data.held_out_observed) > 0
     return Model(
         encode=encode,
         observe=observe,
@@ -56,12 +60,18 @@ def of_lane(lane: Lane, params: networks.Params, data: Data) -> Model:
         curve=jax.tree.map(float, lane.data.truth),
         x=np.asarray(data.x)[seen],
         t=None if data.t is None else np.asarray(data.t)[seen],
-        held_out=None if data.held_out is None else np.asarray(data.held_out),
-        sequences=_sequences(lane, params, encode),
+        held_out=None if held_out is None else held_out[held_out_seen],
+        sequences=_sequences(lane, params, encode, held_out, held_out_seen),
     )
 
 
-def _sequences(lane: Lane, params: networks.Params, encode: Encode) -> Sequences | None:
+def _sequences(
+    lane: Lane,
+    params: networks.Params,
+    encode: Encode,
+    held_out: np.ndarray | None,
+    held_out_seen: np.ndarray,
+) -> Sequences | None:
     length = lane.data.sequence_length
     if length == 1 or lane.model.latent_dim > 1:
         return None
@@ -69,10 +79,10 @@ def _sequences(lane: Lane, params: networks.Params, encode: Encode) -> Sequences
         params = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float64), params)
         a = float(lane.dynamics.correlation(params))
 
-    def tied(x: np.ndarray) -> tuple[Posteriors, np.ndarray]:
+    def tied(x: np.ndarray, observed: np.ndarray) -> tuple[Posteriors, np.ndarray]:
         heads = encode(x)
         with numerics.double():
-            law = lane.dynamics.tied(params, lane.posterior, length, jnp.ones(len(x)))
+            law = lane.dynamics.tied(params, lane.posterior, length, jnp.asarray(observed, float))
             if law is lane.posterior:
                 q = Posteriors(law, heads)
                 return q, q.kl
@@ -81,7 +91,11 @@ def _sequences(lane: Lane, params: networks.Params, encode: Encode) -> Sequences
             return gaussians(mean, logvar), np.asarray(law.kl(last))
 
     true_a = float(lane.data.sequence_correlation)
-    return Sequences(length=length, a=a, true_a=true_a, tied=tied)
+    whole = None
+    if held_out is not None:
+        x = held_out.reshape(-1, length, held_out.shape[1]).astype(np.float64)
+        whole = x, held_out_seen.reshape(-1, length).astype(np.float64)
+    return Sequences(length=length, a=a, true_a=true_a, tied=tied, held_out=whole)
 
 
 def functions_of(

@@ -43,6 +43,7 @@ def probe(params: networks.Params, data: Data, lane: Lane) -> dict[str, jax.Arra
       data: the training points.
       lane: the run.
     """
+    data = data.seen()
     posterior, vae = lane.posterior, lane.vae
     heads = jax.vmap(vae.encode, in_axes=(None, 0))(params, data.x)
     mean, _ = jax.vmap(posterior.moments)(heads)
@@ -56,7 +57,10 @@ def probe(params: networks.Params, data: Data, lane: Lane) -> dict[str, jax.Arra
     points = data.x[:_MAX_POINTS]
     if lane.data.truth is not None:
         return metrics | _against_truth(params, points, lane, lane.data.truth)
-    return metrics | _of_data(params, points, data.held_out, lane)
+    held_out = data.held_out
+    if data.held_out_observed is not None and held_out is not None:
+        held_out = Data(None, held_out, observed=data.held_out_observed).seen().x
+    return metrics | _of_data(params, points, held_out, lane)
 
 
 def _against_truth(

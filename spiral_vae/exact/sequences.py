@@ -25,6 +25,7 @@ HORIZONS = tuple(range(1, 11))  # points ahead that are forecast
 HOLE = 10  # points in a row that are imputed, in the middle of a sequence
 _NODES = (512, 1024, 2048, 4096)  # of a grid, doubled until nothing changes
 _SETTLED = 1e-7  # nats per point
+_MOST_HELD_OUT = 200  # sequences
 _TRIED = 4  # sequences on which it is seen whether a grid is fine enough
 
 
@@ -35,9 +36,11 @@ class Sequences:
     length: int  # T
     a: float  # correlation of neighbouring z under the model; 0 where it knows of none
     true_a: float  # under the truth
-    # x [S T, D] -> q(z|x) of each point given all of its sequence, and KL(q || p) of the sequence
-    # in equal shares, [S T]
-    tied: Callable[[np.ndarray], tuple[Posteriors, np.ndarray]]
+    # x [S T, D] and whether each is seen, [S T] -> q(z|x) of each point given all of its sequence,
+    # and KL(q || p) of the sequence in equal shares of the points that are seen, [S T]
+    tied: Callable[[np.ndarray, np.ndarray], tuple[Posteriors, np.ndarray]]
+    # [S, T, D] that were not trained on, and whether each point is seen, [S, T]; of own data
+    held_out: tuple[np.ndarray, np.ndarray] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,7 +83,8 @@ def judge(observe: Observe, sequences: Sequences, curve: Curve) -> Report:
     ratio = (true_log_p - law.log_evidence[:, -1]) / length
     mean = np.sum(np.exp(law.smoothed) * learned.z, axis=-1) * learned.step
     order = abs(spearmanr(mean.ravel(), z.ravel()).statistic)
-    gap = (law.log_evidence[:, -1] - _elbo(observe, sequences, x)) / length
+    bound = _elbo(observe, sequences, x, np.ones(z.shape))
+    gap = (law.log_evidence[:, -1] - bound) / length
     metrics = {
         "nll_rate": -np.mean(law.log_evidence[:, -1]) / length,
         "entropy_rate": -np.mean(true_log_p) / length,
@@ -115,6 +119,32 @@ def judge(observe: Observe, sequences: Sequences, curve: Curve) -> Report:
     return Report(metrics, Fresh(z, x, truth), learned, mean, law)
 
 
+def judge_held_out(observe: Observe, sequences: Sequences) -> dict[str, float]:
+    """Returns what sequences that were not trained on say of a model, where no truth is known.
+
+    Rates are per point that is seen. Of the sequences at most 200 are taken.
+
+    Args:
+      observe: z [N, 1] -> p(x|z).
+      sequences: what else the model is, with those sequences.
+    """
+    assert sequences.held_out is not None
+    x, observed = (part[:_MOST_HELD_OUT] for part in sequences.held_out)
+    model, error = settled(observe, sequences.a, x[:_TRIED], observed[:_TRIED])
+    log_evidence = forward_backward.log_evidence(model, x, observed)[:, -1]
+    gap = log_evidence - _elbo(observe, sequences, x, observed)
+    seen = np.sum(observed, axis=1)
+    rate = np.sum(log_evidence) / np.sum(seen)
+    spread = np.std(log_evidence - rate * seen) / np.mean(seen)
+    return {
+        "nll_rate": -rate,
+        "nll_rate_error": spread / np.sqrt(len(x)),
+        "kl_rate_doubling": error,
+        "gap_rate": np.sum(gap) / np.sum(seen),
+        "correlation": sequences.a,
+    }
+
+
 def share_of_bimodal(log_density: np.ndarray, model: Grid) -> float:
     """Returns of how many densities over a grid's nodes, [..., N], the second mode has weight."""
     second = mixture.second_mode(np.exp(log_density), np.full(len(model.z), model.step))
@@ -138,7 +168,9 @@ def draw(rng: np.random.Generator, a: float, num: int, length: int) -> np.ndarra
     return z
 
 
-def settled(observe: Observe, a: float, x: np.ndarray) -> tuple[Grid, float]:
+def settled(
+    observe: Observe, a: float, x: np.ndarray, observed: np.ndarray | None = None
+) -> tuple[Grid, float]:
     """Returns a model on a grid that is fine enough for x [S, T, D], and its error, nats per point.
 
     The error is what the doubling before it changed in the evidence of these sequences, so that of
@@ -147,7 +179,7 @@ def settled(observe: Observe, a: float, x: np.ndarray) -> tuple[Grid, float]:
     before = None
     for num in _NODES:
         model = forward_backward.grid(observe, a, num)
-        found = forward_backward.log_evidence(model, x)[:, -1] / x.shape[1]
+        found = forward_backward.log_evidence(model, x, observed)[:, -1] / x.shape[1]
         if before is not None:
             error = float(np.max(np.abs(found - before)))
             if error < _SETTLED:
@@ -156,10 +188,12 @@ def settled(observe: Observe, a: float, x: np.ndarray) -> tuple[Grid, float]:
     return model, error
 
 
-def _elbo(observe: Observe, sequences: Sequences, x: np.ndarray) -> np.ndarray:
+def _elbo(
+    observe: Observe, sequences: Sequences, x: np.ndarray, observed: np.ndarray
+) -> np.ndarray:
     """Returns the bound on log p of sequences x [S, T, D] by the encoder, [S]."""
-    flat = x.reshape(-1, x.shape[-1])
-    q, kl = sequences.tied(flat)
+    flat, seen = x.reshape(-1, x.shape[-1]), observed.reshape(-1)
+    q, kl = sequences.tied(flat, seen)
     density = ground_truth.density_around(flat, observe, 1)
     bound = inference.elbo(flat, q, observe, density)
-    return -np.sum((bound.reconstruction + kl).reshape(x.shape[:2]), axis=1)
+    return -np.sum(((bound.reconstruction + kl) * seen).reshape(x.shape[:2]), axis=1)

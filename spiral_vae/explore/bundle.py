@@ -16,6 +16,7 @@ from spiral_vae.config.axes import Axis, Row
 from spiral_vae.config.values import flatten
 from spiral_vae.exact import probe
 from spiral_vae.exact.metrics import METRICS
+from spiral_vae.exact.model import of_lane
 from spiral_vae.explore import description
 from spiral_vae.explore.description import Description, encoded
 from spiral_vae.process import Data
@@ -92,9 +93,10 @@ class _Unique:
 
 
 def _data(one: Stored) -> Description:
-    x = np.asarray(one.data.x)[:MAX_POINTS]
-    t = None if one.data.t is None else encoded(np.asarray(one.data.t)[:MAX_POINTS], "f4")
-    return {"x": encoded(x, "f4"), "t": t, "dim": x.shape[1], "total": len(one.data.x)}
+    model = of_lane(*one)
+    x = model.x[:MAX_POINTS]
+    t = None if model.t is None else encoded(model.t[:MAX_POINTS], "f4")
+    return {"x": encoded(x, "f4"), "t": t, "dim": x.shape[1], "total": len(model.x)}
 
 
 def _truth(unique: _Unique, one: Stored) -> int | None:

@@ -20,6 +20,7 @@ _OF_SEQUENCES = (
     "tau_ratio",
     "gap_rate",
 )
+_OF_OWN_SEQUENCES = ("nll_rate", "nll_rate_error", "sigma", "correlation", "gap_rate")
 _OF_DATA = ("nll_held_out", "overfit_gap", "sigma", "kl_to_prior", "inference_gap_new")
 
 
@@ -34,6 +35,8 @@ def table(rows: Sequence[dict[str, Any]], axes: Sequence[str]) -> str:
     names, legend = _OF_TRUTH, _LEGEND
     if any("kl_rate_to_truth" in row for row in rows):
         names, legend = _OF_SEQUENCES, _LEGEND_OF_SEQUENCES
+    elif any("nll_rate" in row for row in rows):
+        names, legend = _OF_OWN_SEQUENCES, _LEGEND_OF_OWN_SEQUENCES
     elif not any("kl_to_truth" in row for row in rows) and any("elbo" in row for row in rows):
         names, legend = _OF_DATA, _LEGEND_OF_DATA
     end = f"\n{legend}" + f"\n{failed} of {len(rows)} lanes failed." * bool(failed)
@@ -67,6 +70,11 @@ _LEGEND_OF_SEQUENCES = (
     "Nats per point of 40 fresh sequences. kl rate = KL(p*||p) of whole sequences over\n"
     "their length; path = 1 where the smoothed latent follows the true one; sigma,\n"
     "tau = noise and time constant over the true ones; gap rate = log p - ELBO."
+)
+_LEGEND_OF_OWN_SEQUENCES = (
+    "Nats per point of sequences not trained on. nll rate = -log p of a sequence over its\n"
+    "length, and its standard error; sigma in the units of the data; correlation of\n"
+    "neighbouring z; gap rate = log p - ELBO over its length."
 )
 _LEGEND_OF_DATA = (
     "Nats per point. nll held out = -log p of points not trained on; overfit = by how\n"

@@ -5,6 +5,7 @@ import dataclasses
 from typing import TYPE_CHECKING, ClassVar
 
 import jax
+import jax.numpy as jnp
 
 from spiral_vae.fields import Together, contract, field, integer
 from spiral_vae.maths.arrays import Number
@@ -22,6 +23,9 @@ class Data:
     x: jax.Array  # [num_points, D]
     held_out: jax.Array | None = None  # points that are not trained on, [m, D], where there are any
     observed: jax.Array | None = None  # 1 for points that are seen, 0 for others, [num_points]
+    held_out_observed: jax.Array | None = (
+        None  # the same of those held out, where it isn't all, [m]
+    )
 
     start_z: jax.Array | None = None  # places that the training starts with, [num_points]
     start_log_evidence: jax.Array | None = None  # of the curve that they are on, nats per point, []
@@ -41,7 +45,15 @@ class Data:
         """Returns the same with its points in another order."""
         t = None if self.t is None else self.t[order]
         observed = None if self.observed is None else self.observed[order]
-        return Data(t, self.x[order], self.held_out, observed)
+        return Data(t, self.x[order], self.held_out, observed, self.held_out_observed)
+
+    def seen(self) -> "Data":
+        """Returns the same with seen points, some of them twice, in place of those not seen."""
+        if self.observed is None:
+            return self
+        first = jnp.argsort(1 - self.observed, stable=True)
+        num = jnp.maximum(jnp.sum(self.observed), 1).astype(int)
+        return self.reordered(first[jnp.arange(len(first)) % num])
 
 
 @contract("data", "spiral", "what makes the points")

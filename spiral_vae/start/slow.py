@@ -32,6 +32,11 @@ class SlowFeature(Pulling):
             "start.kind 'slow_feature' needs data.design 'sequence'",
         ),
         Together(
+            ("start.kind", "data.sequence_column"),
+            lambda kind, column: kind != "slow_feature" or bool(column),
+            "start.kind 'slow_feature' needs sequences, see data.sequence_column",
+        ),
+        Together(
             ("start.kind", "model.latent_dim"),
             lambda kind, latent_dim: kind != "slow_feature" or latent_dim == 1,
             "a slow feature is of one latent: model.latent_dim must be 1",
@@ -40,6 +45,11 @@ class SlowFeature(Pulling):
             ("start.lag", "data.length"),
             lambda lag, length: lag < length,
             "start.lag must be < data.length",
+        ),
+        Together(
+            ("start.lag", "data.sequence_column", "data.steps"),
+            lambda lag, column, steps: not column or lag < steps,
+            "start.lag must be < data.steps, the length of the longest sequence",
         ),
     )
 

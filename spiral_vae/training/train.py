@@ -145,7 +145,7 @@ def init(lane: Lane) -> tuple[State, Data]:
     length = lane.data.sequence_length
     order = _of_points(jax.random.permutation(key_order, lane.data.num_points // length), length)
     likelihood_params, carried = lane.likelihood.init(lane.data.dim)
-    carried = lane.likelihood.begin(carried, data.x)
+    carried = lane.likelihood.begin(carried, data.seen().x)
     params = lane.vae.init(key_init) | {"likelihood": likelihood_params} | lane.dynamics.init()
     state = State(
         epoch=jnp.zeros((), jnp.int32),

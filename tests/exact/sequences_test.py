@@ -17,7 +17,7 @@ CURVE = Spiral(omega=4 * math.pi, u_start=0.0)
 TRUTH = ground_truth.true_decoder(CURVE)
 
 
-def _tied(x):
+def _tied(x, observed):
     """The prior as the posterior of each point, at no distance from the prior."""
     return gaussians(np.zeros((len(x), 1)), np.zeros((len(x), 1))), np.zeros(len(x))
 
@@ -98,6 +98,29 @@ def test_a_second_mode_is_the_mass_beyond_the_minimum():
     np.testing.assert_allclose(found, [0, 0.3, 0], atol=1e-4)
     three = 0.5 * normal(-5) + 0.2 * normal(0) + 0.3 * normal(5)
     np.testing.assert_allclose(mixture.second_mode(three, weight), 0.3, atol=5e-3)
+
+
+def test_held_out_sequences_without_memory_are_single_points():
+    rng = np.random.default_rng(5)
+    x = rng.normal(size=(6, LENGTH, 2))
+    observed = (rng.random((6, LENGTH)) < 0.7).astype(float)
+    own = Sequences(LENGTH, 0.0, 0.0, _tied, held_out=(x, observed))
+    with numerics.double():
+        found = sequences.judge_held_out(TRUTH, own)
+    points = x[observed > 0]
+    density = ground_truth.model_density(TRUTH, 1, 6.0)
+    alone = density.log_density(points)[0]
+    np.testing.assert_allclose(found["nll_rate"], -np.mean(alone), atol=1e-8)
+    nodes = density.fine
+    under = (mixture.log_joint(points, nodes) - nodes.log_prior) @ nodes.mass
+    np.testing.assert_allclose(found["gap_rate"], np.mean(alone - under), atol=1e-8)
+    # A ratio of sums: its error by leaving out one sequence at a time.
+    seen = observed.sum(axis=1)
+    total = forward_backward.log_evidence(forward_backward.grid(TRUTH, 0.0, 1024), x, observed)
+    left = (total[:, -1].sum() - total[:, -1]) / (seen.sum() - seen)
+    jackknife = np.sqrt(5 * np.mean((left - left.mean()) ** 2))
+    assert 0.7 < found["nll_rate_error"] / jackknife < 1.1
+    assert found["correlation"] == 0.0 and "kl_rate_to_truth" not in found
 
 
 def test_memory_takes_ambiguity_away(itself):

@@ -31,7 +31,8 @@ def file(tmp_path):
 def _settled(path, **own):
     """A table of a config, as a run has it."""
     values = {"path": path, "num_points": 200, "held_out": 0.0, "sha256": ""}
-    values |= {"columns": "", "t_column": "", "standardise": False, **own}
+    names = ("columns", "t_column", "sequence_column", "time_column")
+    values |= dict.fromkeys(names, "") | {"standardise": False, **own}
     found = Table.settled({f"data.{name}": value for name, value in values.items()})
     return Table(**values | {name.removeprefix("data."): value for name, value in found.items()})
 
@@ -54,6 +55,35 @@ def test_the_same_points_come_of_every_kind_of_file(file, content, name, names):
     assert (table.columns, table.dim, table.num_points, len(table.sha256)) == (names, 3, 4, 64)
     x = np.asarray(table.sample(jax.random.key(0)).x)
     np.testing.assert_allclose(x[np.argsort(x[:, 2])], ROWS, rtol=1e-6)
+
+
+def test_sequences_are_kept_together_and_their_holes_are_not_seen(file):
+    rows = ["w1,0,1,5", "w2,0,2,6", "w1,1,3,7", "w1,3,4,8", "w2,1,9,1", "w3,2,7,7", "w3,4,1,2"]
+    path = file("who,when,a,b\n" + "\n".join(rows))
+    table = _settled(path, sequence_column="who", time_column="when", held_out=0.4)
+    assert (table.columns, table.steps, table.num_points) == ("a,b", 4, 8)
+    data = table.sample(jax.random.key(1))
+    both = [
+        np.concatenate(pair).reshape(3, 4, -1)
+        for pair in (
+            (data.x, data.held_out),
+            (data.observed[:, None], data.held_out_observed[:, None]),
+        )
+    ]
+    expected = {  # by their first point
+        1.0: ([[1, 5], [3, 7], [0, 0], [4, 8]], [1, 1, 0, 1]),
+        2.0: ([[2, 6], [9, 1], [0, 0], [0, 0]], [1, 1, 0, 0]),
+        7.0: ([[7, 7], [0, 0], [1, 2], [0, 0]], [1, 0, 1, 0]),
+    }
+    for x, seen in zip(*both, strict=True):
+        points, observed = expected.pop(float(x[0, 0]))
+        np.testing.assert_array_equal(x, points)
+        np.testing.assert_array_equal(seen[:, 0], observed)
+    assert not expected
+    again = data.seen()
+    assert {tuple(row) for row in np.asarray(again.x)} == {
+        tuple(row) for row in np.asarray(data.x)[np.asarray(data.observed) > 0]
+    }
 
 
 def test_columns_are_chosen_by_name_and_one_of_them_may_be_t(file):
