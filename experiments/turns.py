@@ -8,7 +8,7 @@ sigma that falls finds two turns, an order of the points found first finds more.
 
     python -m experiments.turns
 
-Sigma known, 8 seeds, 400 points; for four turns with an order 1 000 points besides. The spacing of
+Sigma known, 4 seeds, 400 points; for four turns with an order 1 000 points besides. The spacing of
 the arms is 2 pi rdot / omega: 12.5, 6.25, 4.2, 3.1 and 2.1 noise sigmas.
 """
 
@@ -27,7 +27,7 @@ from spiral_vae.maths import observation
 from spiral_vae.process import Spiral
 
 TURNS = (1, 2, 3, 4, 6)
-NUM_SEEDS = 8
+NUM_SEEDS = 4
 WAYS = {"ELBO": config, "evidence, sigma falls": two_turns, "order, then evidence": three_turns}
 _COMMON = {"sweep": (), "evaluate.every": 0.0, "evaluate.snapshots": 0}
 NUM_POINTS = 400  # draws that the share and the price are means over
