@@ -85,10 +85,9 @@ def main(argv: list[str]) -> int | None:
     except (ConfigError, WorkdirError) as error:
         command_line.fail(error)
     except cells.Stopped as stopped:
-        command = shlex.join(
-            ["python", "-m", "spiral_vae.main", "--resume", f"--workdir={stopped}"]
-        )
-        print(f"stopped; to go on: {command}", file=sys.stderr)
+        command = ["python", "-m", "spiral_vae.main", "--resume", f"--workdir={stopped}"]
+        command += [f"--figures={_FIGURES.value}"] * (_FIGURES.value != "all")
+        print(f"stopped; to go on: {shlex.join(command)}", file=sys.stderr)
         stop.exit()
     if outcome is None:  # with several processes the first one alone writes and reports
         return None

@@ -14,7 +14,7 @@ def _free_port():
         return server.getsockname()[1]
 
 
-def _started(main, workdir, *args):
+def _started(main, workdir, *args, **how):
     """Starts two processes with a device each."""
     port = _free_port()
     return [
@@ -25,14 +25,15 @@ def _started(main, workdir, *args):
             f"--process_id={number}",
             workdir=workdir,
             JAX_NUM_CPU_DEVICES="1",
+            **how,
         )
         for number in (0, 1)
     ]
 
 
-def _pair(main, workdir, *args):
+def _pair(main, workdir, *args, **how):
     """Returns the runs of two processes with a device each."""
-    return [wait() for wait in _started(main, workdir, *args)]
+    return [wait() for wait in _started(main, workdir, *args, **how)]
 
 
 def _printed(run):
@@ -42,7 +43,7 @@ def _printed(run):
 
 def test_two_processes_give_the_bits_of_one(main, whole_run, whole_run_args, tmp_path):
     one = whole_run
-    first, second = _pair(main, tmp_path, *whole_run_args)
+    first, second = _pair(main, tmp_path, *whole_run_args, figures="all")
     assert (one.code, first.code, second.code) == (0, 0, 0), first.stderr + second.stderr
     plan = "4 lanes (likelihood.sigma: 2, seeds: 2) in 1 group, 2 devices (cpu)"
     assert _printed(one)[0] == _printed(first)[0] == plan
