@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 from matplotlib.figure import Figure
 from ml_collections import ConfigDict
@@ -100,7 +99,7 @@ def main(function: Callable[[Experiment], None]) -> None:
     parser.add_argument("--folder", type=Path, default=Path("docs/results"), help="of the results")
     parser.add_argument("--runs", type=Path, help="of the workdirs; by default a dated one")
     flags = parser.parse_args()
-    jax.config.update("jax_num_cpu_devices", machine.num_cores())
+    machine.prepare_jax()
     stamp = datetime.datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
     runs = flags.runs or Path("runs") / f"experiments_{stamp}"
     try:

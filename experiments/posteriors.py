@@ -88,7 +88,7 @@ class Exact:
 
     def gap(self, q: Posteriors) -> np.ndarray:
         """Returns the inference gap of each point, [N], nats."""
-        return self.log_evidence - inference.elbo(self.x, q, self.observe).elbo
+        return self.log_evidence - inference.elbo(self.x, q, self.observe, self.density).elbo
 
     def best(self, family: Posterior) -> best_lib.Best:
         """Returns the best members found of a family."""

@@ -119,17 +119,24 @@ class Run:
     @functools.cached_property
     def axes(self) -> dict[str, tuple]:
         """The values of the swept fields, and 'seed', the fastest, last."""
-        swept, rows = axes.expand(self.config, self.config.sweep)
+        swept, rows = self._expanded
         found = {axis.path: axis.values for axis in swept}
         return found | {"seed": tuple(dict.fromkeys(row["seed"] for row in rows))}
 
     @functools.cached_property
+    def _expanded(self) -> tuple[list[axes.Axis], list[Row]]:
+        return axes.expand(self.config, self.config.sweep)
+
+    @functools.cached_property
+    def _films(self) -> dict[int, load.Film]:
+        return load.films(self.workdir)
+
+    @functools.cached_property
     def lanes(self) -> tuple["Lane", ...]:
         """All lanes, in the order of summary.csv."""
-        _, rows = axes.expand(self.config, self.config.sweep)
         return tuple(
             Lane(self, number, row, row.get(_EPOCHS, self.config.train.num_epochs))
-            for number, row in enumerate(rows)
+            for number, row in enumerate(self._expanded[1])
         )
 
     def lane(self, **where: Any) -> "Lane":
@@ -234,9 +241,9 @@ class Lane:
     def _last(self) -> int:
         return self.values.get(_EPOCHS, self.run.config.train.num_epochs)
 
-    @functools.cached_property
+    @property
     def _film(self) -> load.Film | None:
-        return load.films(self.run.workdir).get(self.number)
+        return self.run._films.get(self.number)
 
     def at(self, epoch: int) -> "Lane":
         """Returns the lane at that epoch of its training, or at the nearest of `epochs`."""
@@ -314,13 +321,18 @@ class Lane:
         Raises:
           ConfigError: there is none of that name.
         """
-        from spiral_vae.present import figures, plotting  # matplotlib takes long to import
+        from spiral_vae.present import plotting  # matplotlib takes long to import
 
-        report = figures.detailed(self.model, self.report())
-        arrays = figures.of_lane(self.model, report)
-        if name not in arrays:
-            raise ConfigError(f"figure: found {name!r}, a lane has {', '.join(arrays)}")
-        return Picture(plotting.png(getattr(plotting, name)(**arrays[name])))
+        if name not in self._arrays:
+            raise ConfigError(f"figure: found {name!r}, a lane has {', '.join(self._arrays)}")
+        return Picture(plotting.png(getattr(plotting, name)(**self._arrays[name])))
+
+    @functools.cached_property
+    def _arrays(self) -> dict[str, dict[str, Any]]:
+        """What its figures show."""
+        from spiral_vae.present import figures
+
+        return figures.of_lane(self.model, figures.detailed(self.model, self.report()))
 
     def _points(self, x: Any) -> np.ndarray:
         """Returns points as [N, D]; raises ConfigError if they are of another space."""

@@ -223,7 +223,9 @@ def test_figures_may_be_few_or_none(whole, uneven):
     assert whole.figure("basic_run").png == whole.lane().figure("basic_run").png
     with pytest.raises(sv.ConfigError, match="figure: found 'basic_run', this run has no figures"):
         uneven.figure()
-    with pytest.raises(ValueError, match="figures: found 'few', must be one of none, basic, all"):
+    with pytest.raises(
+        sv.ConfigError, match="figures: found 'few', must be one of none, basic, all"
+    ):
         sv.run(figures="few")
 
 

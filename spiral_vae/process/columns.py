@@ -20,7 +20,7 @@ class Column:
     name: str
     values: np.ndarray  # [rows], nan where there is none
     lines: tuple[int, ...]  # those without a finite number, as an editor counts them
-    words: tuple[str, ...]  # the cells as they are written
+    cells: Any  # as they were read, [rows]
     is_text: bool = False  # whether some cells are words
 
 
@@ -56,8 +56,7 @@ def _column(name: str, cells: Any, lines: list[int]) -> Column:
     (bad,) = np.nonzero(~np.isfinite(values))
     words = (isinstance(cells[i], str) and np.isnan(values[i]) for i in bad)
     is_text = any(word and not _missing(cells[i]) for word, i in zip(words, bad, strict=True))
-    written = tuple(str(cell).strip() for cell in cells)
-    return Column(name, values, tuple(lines[i] for i in bad), written, is_text)
+    return Column(name, values, tuple(lines[i] for i in bad), cells, is_text)
 
 
 def _rows(path: str) -> tuple[list[str], list[list[str]], list[int]]:

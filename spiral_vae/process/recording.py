@@ -19,8 +19,8 @@ def places(path: str, sequence: Column, time: Column | None) -> np.ndarray:
       FieldError: a sequence has one row, or its times don't rise or don't fit a step.
     """
     rows: dict[str, list[int]] = {}
-    for row, name in enumerate(sequence.words):
-        rows.setdefault(name, []).append(row)
+    for row, cell in enumerate(sequence.cells):
+        rows.setdefault(str(cell).strip(), []).append(row)
     for name, own in rows.items():
         if len(own) < 2:
             raise FieldError(
@@ -30,7 +30,7 @@ def places(path: str, sequence: Column, time: Column | None) -> np.ndarray:
     if time is not None:
         steps = _steps(path, rows, time)
     length = 1 + max(int(own[-1]) for own in steps.values())
-    if len(rows) * length > _MAX_EMPTY * len(sequence.words):
+    if len(rows) * length > _MAX_EMPTY * len(sequence.cells):
         raise FieldError(
             f"data.time_column: with a row at multiples of the smallest step sequences of {path} "
             f"have up to {length} places, nearly all of them empty"

@@ -69,13 +69,12 @@ def train_and_evaluate(
       ConfigError: the config or its sweep is wrong, or not that of the run to go on with, a user's
         kind does not keep its contract, or JAX is set to other numbers; nothing was written. Or,
         when the first chunk is trained, a library that the end needs can't be imported.
-      ValueError: there is no such choice of figures.
       WorkdirError: the workdir can't be used, what is in it is damaged, or the data of the run to
         go on with can't be made again.
       Stopped: because of `stop`; with the workdir.
     """
     if figures not in FIGURES:
-        raise ValueError(f"figures: found {figures!r}, must be one of {', '.join(FIGURES)}")
+        raise ConfigError(f"figures: found {figures!r}, must be one of {', '.join(FIGURES)}")
     if problems := numerics.problems():
         raise ConfigError("\n".join(problems))
     config = settled(config)

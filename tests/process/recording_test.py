@@ -10,7 +10,7 @@ from spiral_vae.process.columns import Column
 
 def _column(*cells):
     numbers = [cell if isinstance(cell, float | int) else np.nan for cell in cells]
-    return Column("name", np.asarray(numbers, float), (), tuple(map(str, cells)))
+    return Column("name", np.asarray(numbers, float), (), cells)
 
 
 def test_rows_follow_one_another_without_times():
