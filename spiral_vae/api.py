@@ -21,7 +21,7 @@ from ml_collections import ConfigDict
 
 from spiral_vae import machine
 from spiral_vae.config import axes, sources, stored
-from spiral_vae.config.axes import Row
+from spiral_vae.config.axes import Axis, Row
 from spiral_vae.config.values import ConfigError, updated
 from spiral_vae.exact import densities, evaluate, ground_truth, inference
 from spiral_vae.exact import model as model_lib
@@ -124,7 +124,7 @@ class Run:
         return found | {"seed": tuple(dict.fromkeys(row["seed"] for row in rows))}
 
     @functools.cached_property
-    def _expanded(self) -> tuple[list[axes.Axis], list[Row]]:
+    def _expanded(self) -> tuple[list[Axis], list[Row]]:
         return axes.expand(self.config, self.config.sweep)
 
     @functools.cached_property

@@ -23,7 +23,7 @@ from scipy.special import logsumexp
 
 from spiral_vae import numerics
 from spiral_vae.exact.ground_truth import Density
-from spiral_vae.exact.mixture import PANEL_NODES, Mixture, edges, gauss_legendre
+from spiral_vae.exact.mixture import PANEL_NODES, Mixture, at_nodes, edges, gauss_legendre
 from spiral_vae.maths import observation as observation_lib
 from spiral_vae.maths import shapes
 from spiral_vae.maths.gaussian import log_prior
@@ -235,7 +235,7 @@ def _on_nodes_of(x: np.ndarray, q: Posteriors, observe: Observe, density: Densit
     def means(nodes: Mixture) -> tuple[np.ndarray, ...]:
         def block(rows: np.ndarray) -> tuple[np.ndarray, ...]:
             weight = np.exp(q[rows].log_prob(nodes.z) + nodes.log_weight)
-            means = _means(likelihoods(x[rows], nodes), weight)
+            means = _means(at_nodes(_pairs, x[rows], nodes), weight)
             return *means, np.abs(np.sum(weight, axis=1) - 1)
 
         return in_blocks(block, len(nodes.z), np.arange(len(x)))
@@ -327,17 +327,10 @@ def log_likelihood(observe: Observe, x: np.ndarray, z: np.ndarray) -> tuple[np.n
     return tuple(values.reshape(z.shape[:2]) for values in both)
 
 
-def likelihoods(x: np.ndarray, nodes: Mixture) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the same for x [N, D] and the nodes of a mixture, [N, K] each."""
-    num = len(nodes.z)
-    with numerics.double():
-        padded = jax.tree.map(lambda leaf: shapes.pad(leaf, shapes.bucket(num)), nodes.observation)
-        both = shapes.mapped(lambda x: _pairs(x, padded), x, size=32)
-    return tuple(values[:, :num] for values in both)
-
-
 @jax.jit
 def _pairs(x: jax.Array, observation: Observation) -> tuple[jax.Array, jax.Array]:
+    """Returns the same of all pairs, [N, K] each, for x [N, D] and K observations."""
+
     def of_one(x: jax.Array) -> tuple[jax.Array, jax.Array]:
         return _likelihoods(jnp.broadcast_to(x, observation.mean.shape), observation)
 

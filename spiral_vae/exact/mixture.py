@@ -11,6 +11,7 @@ costs more nodes, not another method. With two latents they are a tensor grid.
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -176,13 +177,18 @@ def log_posterior(x: np.ndarray, mixture: Mixture) -> np.ndarray:
 
 def log_joint(x: np.ndarray, mixture: Mixture) -> np.ndarray:
     """Returns log p(x, z) at the nodes, [N, K], for x [N, D]."""
+    return mixture.log_prior + at_nodes(_log_likelihoods, x, mixture)
+
+
+def at_nodes(function: Callable, x: np.ndarray, mixture: Mixture) -> Any:
+    """Returns function(x, observation), arrays [N, K], for x [N, D] and a mixture's nodes."""
     num = len(mixture.z)
     size = shapes.bucket(num)
     with numerics.double():
         nodes = jax.tree.map(lambda leaf: shapes.pad(leaf, size), mixture.observation)
         nodes = jax.device_put(nodes)
-        found = shapes.mapped(lambda x: _log_likelihoods(x, nodes), x, size=_FEW)
-    return mixture.log_prior + found[:, :num]
+        found = shapes.mapped(lambda x: function(x, nodes), x, size=_FEW)
+    return jax.tree.map(lambda values: values[:, :num], found)
 
 
 @jax.jit

@@ -44,11 +44,17 @@ class Model:
         return Posteriors(self.posterior, self.encode(x))
 
 
+def seen_points(data: Data) -> tuple[np.ndarray, np.ndarray | None]:
+    """Returns x [n, D] and, where it is known, t [n] of the training points that are seen."""
+    seen = slice(None) if data.observed is None else np.asarray(data.observed) > 0
+    return np.asarray(data.x)[seen], None if data.t is None else np.asarray(data.t)[seen]
+
+
 def of_lane(lane: Lane, params: networks.Params, data: Data) -> Model:
     """Returns the model of one lane, none of whose leaves has an axis of lanes."""
     params = {"likelihood": {}, **params}  # a fixed sigma has no entry in params.npz
     encode, observe = functions_of(lane.vae, lane.likelihood, params)
-    seen = slice(None) if data.observed is None else np.asarray(data.observed) > 0
+    x, t = seen_points(data)
     held_out = None if data.held_out is None else np.asarray(data.held_out)
     held_out_seen = np.ones(0 if held_out is None else len(held_out), bool)
     if data.held_out_observed is not None:
@@ -58,8 +64,8 @@ def of_lane(lane: Lane, params: networks.Params, data: Data) -> Model:
         observe=observe,
         posterior=lane.posterior,
         curve=jax.tree.map(float, lane.data.truth),
-        x=np.asarray(data.x)[seen],
-        t=None if data.t is None else np.asarray(data.t)[seen],
+        x=x,
+        t=t,
         held_out=None if held_out is None else held_out[held_out_seen],
         sequences=_sequences(lane, params, encode, held_out, held_out_seen),
     )

@@ -16,7 +16,7 @@ from spiral_vae.config.axes import Axis, Row
 from spiral_vae.config.values import flatten
 from spiral_vae.exact import probe
 from spiral_vae.exact.metrics import METRICS
-from spiral_vae.exact.model import of_lane
+from spiral_vae.exact.model import seen_points
 from spiral_vae.explore import description
 from spiral_vae.explore.description import Description, encoded
 from spiral_vae.process import Data
@@ -93,10 +93,13 @@ class _Unique:
 
 
 def _data(one: Stored) -> Description:
-    model = of_lane(*one)
-    x = model.x[:MAX_POINTS]
-    t = None if model.t is None else encoded(model.t[:MAX_POINTS], "f4")
-    return {"x": encoded(x, "f4"), "t": t, "dim": x.shape[1], "total": len(model.x)}
+    x, t = seen_points(one.data)
+    return {
+        "x": encoded(x[:MAX_POINTS], "f4"),
+        "t": None if t is None else encoded(t[:MAX_POINTS], "f4"),
+        "dim": x.shape[1],
+        "total": len(x),
+    }
 
 
 def _truth(unique: _Unique, one: Stored) -> int | None:
