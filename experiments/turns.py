@@ -71,14 +71,14 @@ def turns(experiment: Experiment) -> None:
             label = f"{n} {way}".replace(",", "").replace(" ", "_")
             found = experiment.sweep(label, setting.get_config(), overrides).rows
             rows += [row | exact[n] | {"way": way} for row in found]
-    experiment.save(drawing.turns(rows), rows)
-    _tell(rows)
+    large = []
     if not experiment.quick:
         overrides = {"data.num_points": 1_000, "train.batch_size": 1_000, "num_seeds": NUM_SEEDS}
         overrides |= {"data.omega": 8 * math.pi} | _COMMON
-        large = experiment.sweep("large", three_turns.get_config(), overrides).rows
-        print("1 000 points:")
-        _tell([row | exact[4] | {"way": "order, then evidence"} for row in large])
+        found = experiment.sweep("large", three_turns.get_config(), overrides).rows
+        large = [row | exact[4] | {"way": "order, then evidence, 1 000 points"} for row in found]
+    experiment.save(drawing.turns(rows), rows + large)
+    _tell(rows + large)
 
 
 def _tell(rows: list[dict[str, Any]]) -> None:

@@ -5,8 +5,6 @@ import csv
 import numpy as np
 import pytest
 
-from tests.conftest import ROOT
-
 ARGS = (
     "--config=own_sequences",
     "--config.data.sequence_column=walk",
@@ -99,8 +97,3 @@ def test_bad_values_are_told(args, told, main, walks, tmp_path):
     found = main(*ARGS, f"--config.data.path={walks}", *fields, workdir=tmp_path / "run")()
     assert found.code == 2 and told in found.stderr, found.stderr
     assert not (tmp_path / "run").exists()
-
-
-def test_the_config_says_how_it_is_run():
-    text = (ROOT / "configs" / "own_sequences.py").read_text()
-    assert "--config.data.sequence_column" in text

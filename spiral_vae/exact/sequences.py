@@ -6,8 +6,11 @@ log p is exact (see `forward_backward`), to an error that doubling the nodes sho
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable
+from typing import NamedTuple
 
+import jax
 import numpy as np
 from scipy.stats import spearmanr
 
@@ -25,6 +28,7 @@ HORIZONS = tuple(range(1, 11))  # points ahead that are forecast
 HOLE = 10  # points in a row that are imputed, in the middle of a sequence
 _NODES = (512, 1024, 2048, 4096)  # of a grid, doubled until nothing changes
 _SETTLED = 1e-7  # nats per point
+_SHORT = max(*HORIZONS, HOLE)  # points of sequences of which nothing can be left out
 _MOST_HELD_OUT = 200  # sequences
 _TRIED = 4  # sequences on which it is seen whether a grid is fine enough
 
@@ -50,6 +54,16 @@ class Fresh:
     z: np.ndarray  # [S, T]
     x: np.ndarray  # [S, T, D]
     truth: Grid
+    error: float  # of log p under the truth, nats per point
+    log_p: np.ndarray  # under the truth, [S]
+    filled: "_Filled"  # by the truth
+
+
+class _Filled(NamedTuple):
+    """log p of points that are not seen, given those that are; none where sequences are short."""
+
+    ahead: np.ndarray  # of the last ones given those before, [S, H]
+    hole: np.ndarray  # of those in the middle, [S, HOLE]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,26 +85,22 @@ def judge(observe: Observe, sequences: Sequences, curve: Curve) -> Report:
       sequences: what else the model is.
       curve: the truth.
     """
-    true_observe = ground_truth.true_decoder(curve)
-    z = draw(np.random.default_rng(2), sequences.true_a, NUM_FRESH, sequences.length)
-    x = observation_lib.draw(np.random.default_rng(3), true_observe(z.reshape(-1, 1)))
-    x = x.reshape(*z.shape, -1)
-    truth, true_error = settled(true_observe, sequences.true_a, x[:_TRIED])
+    fresh = draws_of(jax.tree.map(float, curve), sequences.true_a, sequences.length)
+    z, x = fresh.z, fresh.x
     learned, error = settled(observe, sequences.a, x[:_TRIED])
-    true_log_p = forward_backward.log_evidence(truth, x)[:, -1]
     law = forward_backward.smooth(learned, x)
     length = z.shape[1]
-    ratio = (true_log_p - law.log_evidence[:, -1]) / length
+    ratio = (fresh.log_p - law.log_evidence[:, -1]) / length
     mean = np.sum(np.exp(law.smoothed) * learned.z, axis=-1) * learned.step
     order = abs(spearmanr(mean.ravel(), z.ravel()).statistic)
     bound = _elbo(observe, sequences, x, np.ones(z.shape))
     gap = (law.log_evidence[:, -1] - bound) / length
     metrics = {
         "nll_rate": -np.mean(law.log_evidence[:, -1]) / length,
-        "entropy_rate": -np.mean(true_log_p) / length,
+        "entropy_rate": -np.mean(fresh.log_p) / length,
         "kl_rate_to_truth": np.mean(ratio),
         "kl_rate_error": np.std(ratio) / np.sqrt(len(ratio)),
-        "kl_rate_doubling": true_error + error,
+        "kl_rate_doubling": fresh.error + error,
         "order_of_path": order,
         "path_found": order > FOUND_ORDER,
         "gap_rate": np.mean(gap),
@@ -106,17 +116,26 @@ def judge(observe: Observe, sequences: Sequences, curve: Curve) -> Report:
         ("smoothed", law.smoothed),
     ):
         metrics[f"bimodal_{name}"] = share_of_bimodal(log_density, learned)
-    if length > HOLE:
-        filled = [imputed(one, x) for one in (truth, learned)]
-        metrics["imputation_excess"] = np.mean(filled[0] - filled[1])
-    known = length - max(HORIZONS)
-    if known > 0:
-        ahead = [
-            forward_backward.forecast(one, x[:, :known], x[:, known:]) for one in (truth, learned)
-        ]
-        excess = np.mean(ahead[0] - ahead[1], axis=0)
-        metrics |= {f"forecast_excess_{h}": excess[h - 1] for h in HORIZONS}
-    return Report(metrics, Fresh(z, x, truth), learned, mean, law)
+    excess = [
+        np.mean(of_truth - of_model, axis=0)
+        for of_truth, of_model in zip(fresh.filled, filled(learned, x), strict=True)
+    ]
+    if length > _SHORT:
+        metrics |= {f"forecast_excess_{h}": excess[0][h - 1] for h in HORIZONS}
+        metrics["imputation_excess"] = np.mean(excess[1])
+    return Report(metrics, fresh, learned, mean, law)
+
+
+@functools.lru_cache(maxsize=2)
+def draws_of(curve: Curve, a: float, length: int) -> Fresh:
+    """Returns draws of the truth (kept, as many lanes share one)."""
+    observe = ground_truth.true_decoder(curve)
+    z = draw(np.random.default_rng(2), a, NUM_FRESH, length)
+    x = observation_lib.draw(np.random.default_rng(3), observe(z.reshape(-1, 1)))
+    x = x.reshape(*z.shape, -1)
+    truth, error = settled(observe, a, x[:_TRIED])
+    log_p = forward_backward.log_evidence(truth, x)[:, -1]
+    return Fresh(z, x, truth, error, log_p, filled(truth, x))
 
 
 def judge_held_out(observe: Observe, sequences: Sequences) -> dict[str, float]:
@@ -151,13 +170,18 @@ def share_of_bimodal(log_density: np.ndarray, model: Grid) -> float:
     return float(np.mean(second > mixture.SECOND_MODE))
 
 
-def imputed(model: Grid, x: np.ndarray) -> np.ndarray:
-    """Returns log p(x_t|all outside the hole) of each point in the hole of sequences, [S, HOLE]."""
-    start = (x.shape[1] - HOLE) // 2
+def filled(model: Grid, x: np.ndarray) -> _Filled:
+    """Returns what a model says of points of sequences x [S, T, D] that it is not shown."""
+    length = x.shape[1]
+    if length <= _SHORT:
+        return _Filled(np.zeros((len(x), 0)), np.zeros((len(x), 0)))
+    known = length - max(HORIZONS)
+    ahead = forward_backward.forecast(model, x[:, :known], x[:, known:])
+    start = (length - HOLE) // 2
     hole = slice(start, start + HOLE)
     observed = np.ones(x.shape[:2])
     observed[:, hole] = 0.0
-    return forward_backward.impute(model, x, observed)[:, hole]
+    return _Filled(ahead, forward_backward.impute(model, x, observed)[:, hole])
 
 
 def draw(rng: np.random.Generator, a: float, num: int, length: int) -> np.ndarray:

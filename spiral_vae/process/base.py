@@ -23,9 +23,7 @@ class Data:
     x: jax.Array  # [num_points, D]
     held_out: jax.Array | None = None  # points that are not trained on, [m, D], where there are any
     observed: jax.Array | None = None  # 1 for points that are seen, 0 for others, [num_points]
-    held_out_observed: jax.Array | None = (
-        None  # the same of those held out, where it isn't all, [m]
-    )
+    held_out_observed: jax.Array | None = None  # the same of those held out, [m]
 
     start_z: jax.Array | None = None  # places that the training starts with, [num_points]
     start_log_evidence: jax.Array | None = None  # of the curve that they are on, nats per point, []

@@ -64,7 +64,7 @@ def test_without_memory_points_are_forecast_and_imputed_as_single_ones(memoryles
         excess = np.mean(ahead[:, h - 1] - alone[:, known + h - 1])
         np.testing.assert_allclose(memoryless.metrics[f"forecast_excess_{h}"], excess, atol=1e-9)
     start = (LENGTH - HOLE) // 2
-    filled = sequences.imputed(itself.fresh.truth, x)
+    filled = itself.fresh.filled.hole
     excess = np.mean(filled - alone[:, start : start + HOLE])
     np.testing.assert_allclose(memoryless.metrics["imputation_excess"], excess, atol=1e-9)
     metrics = memoryless.metrics
@@ -121,6 +121,14 @@ def test_held_out_sequences_without_memory_are_single_points():
     jackknife = np.sqrt(5 * np.mean((left - left.mean()) ** 2))
     assert 0.7 < found["nll_rate_error"] / jackknife < 1.1
     assert found["correlation"] == 0.0 and "kl_rate_to_truth" not in found
+
+
+def test_of_short_sequences_nothing_is_left_out():
+    short = Sequences(HOLE, A, A, _tied)
+    with numerics.double():
+        metrics = sequences.judge(TRUTH, short, CURVE).metrics
+    assert abs(metrics["kl_rate_to_truth"]) < 1e-12
+    assert "imputation_excess" not in metrics and "forecast_excess_1" not in metrics
 
 
 def test_memory_takes_ambiguity_away(itself):
