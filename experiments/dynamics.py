@@ -51,8 +51,9 @@ def dynamics(experiment: Experiment) -> None:
             overrides = {"num_seeds": NUM_SEEDS} | WAYS[way]
             label = f"{turns} {way}".replace(", ", " ").replace(" ", "_")
             found = experiment.sweep(label, config.get_config(str(turns)), overrides).rows
-            rows += [row | {"turns": turns, "way": way} for row in found]
-    experiment.save(drawing.intervals(rows, _METRICS, by="way", facet="turns"), rows)
+            curve = f"{turns} turn" + "s" * (turns > 1)
+            rows += [row | {"turns": turns, "curve": curve, "way": way} for row in found]
+    experiment.save(drawing.intervals(rows, _METRICS, by="way", facet="curve"), rows)
     experiment.tell(rows, (*_METRICS, "sigma_ratio", "gap_rate"), by=("turns", "way"))
     for turns, way in dict.fromkeys((row["turns"], row["way"]) for row in rows):
         own = [row for row in rows if (row["turns"], row["way"]) == (turns, way)]

@@ -2,7 +2,7 @@
 
     run = spiral_vae.run({"train.num_epochs": 2000}, sweep={"likelihood.sigma": [0.1, 0.2, 0.4]})
     lane = run.lane(sigma=0.2)
-    seen = lane.posterior([1.0, 0.5])  # exact, of the encoder, the best; the gap in parts
+    seen = lane.posterior(lane.x[0])  # exact, of the encoder, the best; the gap in parts
 
 A run is its workdir: what this makes, the command line reads, and the other way round.
 """

@@ -1,5 +1,6 @@
 """The results of a workdir as one labelled xarray Dataset; needs the `sweep` extra."""
 
+import importlib.util
 import io
 import json
 from pathlib import Path
@@ -10,7 +11,7 @@ import numpy as np
 from spiral_vae import fields
 from spiral_vae.config import axes, stored
 from spiral_vae.config.settings import ROOTS
-from spiral_vae.config.values import flatten
+from spiral_vae.config.values import ConfigError, flatten
 from spiral_vae.exact.metrics import METRICS
 from spiral_vae.workdir import environment, files, life
 
@@ -45,7 +46,10 @@ def load(workdir: str | Path) -> "xarray.Dataset":
 
     Raises:
       WorkdirError: there is no such run, or what is read of it is damaged.
+      ConfigError: xarray is not installed.
     """
+    if importlib.util.find_spec("xarray") is None:
+        raise ConfigError("a dataset needs xarray, of the extra 'sweep': pip install xarray")
     workdir = Path(workdir)
     curves = (f"metrics/{name}" for name in _CURVES)
     life.verify(workdir, life.CONFIG, environment.NAME, life.SUMMARY, *curves)

@@ -11,7 +11,7 @@ import pytest
 
 from spiral_vae import __version__
 from spiral_vae.config import stored
-from spiral_vae.config.values import flatten
+from spiral_vae.config.values import ConfigError, flatten
 from spiral_vae.runs import dataset
 from spiral_vae.workdir import environment, files
 from spiral_vae.workdir import life as workdir
@@ -166,4 +166,10 @@ def test_what_is_damaged_is_not_loaded(tmp_path, name):
     content = file.read_bytes()
     file.write_bytes(content[:-3] + bytes([content[-3] ^ 1]) + content[-2:])
     with pytest.raises(workdir.WorkdirError, match=f"{name} is damaged"):
+        dataset.load(tmp_path)
+
+
+def test_without_xarray_there_is_a_sentence(tmp_path, monkeypatch):
+    monkeypatch.setattr(dataset.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match="a dataset needs xarray, of the extra 'sweep'"):
         dataset.load(tmp_path)
