@@ -181,6 +181,8 @@ def get_config() -> ml_collections.ConfigDict:
     config.evaluate.every = 0.05
     # Snapshots of the params while the epochs grow tenfold, 0 .. 100; 0 = none.
     config.evaluate.snapshots = 9
+    # Points, and as many new ones, over which the gap is taken apart, 0 .. 1000; 0 = none.
+    config.evaluate.gap_points = 24
 
     config.checkpoint = checkpoint = ml_collections.ConfigDict()
     # Chunks (of train.log_every epochs) between two checkpoints, besides the one at the end; 0:

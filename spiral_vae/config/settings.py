@@ -27,6 +27,13 @@ class Evaluate:
         "snapshots of the params while the epochs grow tenfold, the film of the explorer; 0: none",
         not_swept="all lanes have theirs at the same epochs",
     )
+    gap_points: int = field(
+        24,
+        integer(0, 1000),
+        "training points, and as many new ones, over which the gap is taken apart; 0: none, and "
+        "many lanes are judged sooner",
+        not_swept="all lanes are judged alike",
+    )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -82,7 +82,7 @@ class Report:
     """What `evaluate` found."""
 
     metrics: dict[str, float]  # by the names in `metrics.METRICS`
-    gaps: Gaps | None  # None unless there is one latent dimension
+    gaps: Gaps | None  # None unless there is one latent dimension and they were asked for
     new_gaps: Gaps | None  # of points that the encoder has not seen, where there are any
     calibration: Calibration | None
     density: ground_truth.Density  # the model's
@@ -117,7 +117,8 @@ def evaluate(
         are the new points.
       posterior: the family of q(z|x), by default the Gaussian.
       sequences: what the model is of sequences, where the curve is known or some are held out.
-      gap_points: over how many training points, evenly along the curve, the gap is taken apart.
+      gap_points: over how many training points, evenly along the curve, and new ones the gap is
+        taken apart; 0: it isn't.
 
     Raises:
       ValueError: more than two latent dimensions, or a curve without t.
@@ -157,9 +158,10 @@ def evaluate(
         metrics["encoder_overfit"] = np.mean(new.gap) - np.mean(points.gap)
     gaps = new_gaps = calibration = None
     if latent_dim == 1:
-        gaps = take_apart(points, observe, density, gap_points)
-        metrics |= _gap_metrics(gaps, "")
-        if new is not None:
+        if gap_points:
+            gaps = take_apart(points, observe, density, gap_points)
+            metrics |= _gap_metrics(gaps, "")
+        if gap_points and new is not None:
             new_gaps = take_apart(new, observe, density, gap_points)
             metrics |= _gap_metrics(new_gaps, "_new")
         calibration = _calibration(encode, observe, family, curve, metrics.get("spearman", 1.0))

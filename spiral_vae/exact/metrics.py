@@ -111,7 +111,7 @@ _ALL = (
     ),
     Metric(
         "approximation_gap",
-        "its part that the best Gaussian leaves, over 24 points along the curve",
+        "its part that the best Gaussian leaves, over evaluate.gap_points along the curve",
         needs=_ONE,
     ),
     Metric(
@@ -126,7 +126,7 @@ _ALL = (
         needs=_ONE,
     ),
     *(
-        Metric(f"{name}_new", "the same over 24 of the new points", needs=(*_NEW, *_ONE))
+        Metric(f"{name}_new", "the same over as many of the new points", needs=(*_NEW, *_ONE))
         for name in ("approximation_gap", "amortisation_gap", "family_gap")
     ),
     Metric(

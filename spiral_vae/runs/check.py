@@ -32,7 +32,7 @@ _REACH = 60.0  # standard deviations of an integral over a density
 def kinds(groups: Sequence[Group]) -> None:
     """Raises ConfigError if a user's kind, of a lane of any group, breaks its contract."""
     for group in groups:
-        for name, check in _CHECKS.items():
+        for name, check in CHECKED.items():
             if fields.is_own(type(getattr(group.lanes, name))):
                 # As training has it: the first of the group's lanes, in float32.
                 lane = jax.tree.map(lambda leaf: jnp.asarray(leaf[0]), group.lanes)
@@ -197,7 +197,7 @@ def _objective(objective: Objective, lane: Lane) -> None:
         _fail(objective, "shares", "must add up to 1 over the samples")
 
 
-_CHECKS: dict[str, Callable[[Any, Lane], None]] = {
+CHECKED: dict[str, Callable[[Any, Lane], None]] = {
     "data": _process,
     "posterior": _posterior,
     "likelihood": _likelihood,

@@ -101,7 +101,8 @@ def train_and_evaluate(
         ahead = pool.submit(_import_ahead, first and figures != "none")
         try:
             trained = _train(config, groups, path, ahead.result, stop=stop, quiet=not first)
-            found = _on_first(lambda: _finish(path, groups, trained, rows, figures, stop))
+            num = config.evaluate.gap_points
+            found = _on_first(lambda: _finish(path, groups, trained, rows, figures, num, stop))
         except Stopped:
             raise Stopped(path) from None
         except cells.OtherData:
@@ -169,11 +170,12 @@ def _finish(
     trained: Sequence[cells.Trained],
     rows: Sequence[Row],
     figures: str,
+    gap_points: int,
     stop: Callable[[], bool],
 ) -> list[dict[str, Any]]:
     """Judges what was trained, writes it all and returns the rows of summary.csv."""
     _write_training(path, groups, trained)
-    found, report = evaluate_lanes(groups, trained, rows, stop)
+    found, report = evaluate_lanes(groups, trained, rows, gap_points, stop)
     files.write_csv(path / life.SUMMARY, found)
     dataset.write(path)
     if figures != "none":
@@ -342,6 +344,7 @@ def evaluate_lanes(
     groups: Sequence[Group],
     trained: Sequence[cells.Trained],
     rows: Sequence[Row],
+    gap_points: int = 24,
     stop: Callable[[], bool] = lambda: False,
 ) -> tuple[list[dict[str, Any]], evaluate.Report | None]:
     """Returns the rows of summary.csv, and the report on the first lane, if it is sound.
@@ -352,6 +355,7 @@ def evaluate_lanes(
       groups: of the sweep.
       trained: what each group gave.
       rows: the seed and the swept fields of each lane, in the order of the sweep.
+      gap_points: see `evaluate`.
       stop: asked before each lane whether to raise `Stopped`.
     """
     places = [
@@ -370,7 +374,7 @@ def evaluate_lanes(
         row |= {name: float(values[i]) for name, values in one.data.facts().items()}
         if row["status"] == "ok":
             try:
-                report = judge(model_of(group, one, i))
+                report = judge(model_of(group, one, i), gap_points)
                 row |= {"verdict": evaluate.verdict(report.metrics), **report.metrics}
                 if place is places[0]:
                     reports.append(report)

@@ -47,7 +47,7 @@ def opened(workdir: str | None, *, resume: bool) -> Iterator[Path]:
     path = Path("runs" if workdir is None else workdir)
     try:
         if workdir is None:
-            path = _fresh(path)
+            path = fresh(path)
         if path.exists() and not path.is_dir():
             raise WorkdirError(f"workdir: {path} is not a folder; give a new or an empty folder")
         begun = has_begun(path)
@@ -141,7 +141,7 @@ def _others(path: Path) -> list[str]:
     return sorted(p.name for p in path.iterdir() if p.name not in own) if path.exists() else []
 
 
-def _fresh(folder: Path) -> Path:
+def fresh(folder: Path) -> Path:
     """Makes a new folder in this one, named by the time; returns it.
 
     Of many processes at the same time each makes its own.

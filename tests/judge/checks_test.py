@@ -1,0 +1,56 @@
+"""What the judge says of a file before it trains anything."""
+
+import pytest
+
+from spiral_vae.judge import trial
+from spiral_vae.judge.checks import checks
+from spiral_vae.judge.methods import METHODS, method
+from spiral_vae.judge.problems import PROBLEMS
+from tests.conftest import ROOT
+from tests.judge import broken
+
+POST, UNKNOWN = PROBLEMS["post"], PROBLEMS["post_unknown"]
+
+
+def found(own, problem=POST):
+    return list(checks(trial.config(problem, own)))
+
+
+def of_file(text, tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text(text)
+    return found(method(str(path)))
+
+
+@pytest.mark.parametrize("fault", broken.FILES)
+def test_a_broken_file_is_stopped_by_the_check_that_names_its_fault(fault, tmp_path):
+    text, name, words = broken.FILES[fault]
+    *before, last = of_file(text, tmp_path)
+    assert all(finding.sound for finding in before)
+    assert (last.sound, last.name) == (False, name), last
+    assert words in last.sentence
+
+
+@pytest.mark.parametrize("part", broken.SOUND)
+def test_the_same_file_without_the_fault_is_sound(part, tmp_path):
+    assert all(finding.sound for finding in of_file(broken.SOUND[part], tmp_path))
+
+
+def test_a_bound_that_stops_a_gradient_is_biased(tmp_path):
+    text = broken.objective("reconstruction + jax.lax.stop_gradient(draws.kl)")
+    *_, last = of_file(text.replace("import jax.numpy", "import jax\nimport jax.numpy"), tmp_path)
+    assert (last.sound, last.name) == (False, "estimator")
+    assert "gradient by the encoder is biased" in last.sentence
+
+
+@pytest.mark.parametrize("name", ["laplace", "logistic", "annealed"])
+def test_an_example_is_sound(name):
+    findings = found(method(str(ROOT / "examples" / f"{name}.py")))
+    assert all(finding.sound for finding in findings), findings[-1]
+    assert "all methods" in findings[1].sentence
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_built_in_method_is_sound(name):
+    findings = found(METHODS[name], UNKNOWN)
+    assert all(finding.sound for finding in findings), findings[-1]
