@@ -6,7 +6,8 @@ EXPERIMENTS = basic_run sigma_series posterior_collapse turns unknown_sigma anis
 # Pythons of `make matrix`; each gets an environment of its own with the newest versions.
 PYTHONS ?= python3.11 python3.13
 
-.PHONY: check lint test matrix mutants reference soak benchmarks experiments explorer notebook
+.PHONY: check lint test matrix mutants reference soak benchmarks experiments explorer notebook \
+  standing
 
 check: lint test
 
@@ -30,6 +31,7 @@ mutants:
 
 reference:
 	$(PYTHON) -m spiral_vae.present.reference docs
+	$(PYTHON) -m spiral_vae.judge.reference docs
 
 soak:
 	$(PYTHON) -m soak
@@ -41,6 +43,11 @@ experiments:
 	set -e; for name in $(EXPERIMENTS); do \
 	  $(PYTHON) -m experiments.$$name; \
 	done
+
+# All methods on all problems; stopped, it goes on.
+standing:
+	$(PYTHON) -m spiral_vae.judge --standing --workdir=runs/standing
+	$(PYTHON) -m spiral_vae.judge.reference docs
 
 # 25 sigmas x 4 seeds of two small hidden layers; 2 minutes.
 explorer:

@@ -32,6 +32,7 @@ from spiral_vae.fields import (
     optional,
     pytree,
 )
+from spiral_vae.judge.standing import standing
 from spiral_vae.machine import prepare_jax
 from spiral_vae.maths.arrays import Number
 from spiral_vae.maths.noise import Noise, Normal, StudentT
@@ -103,6 +104,7 @@ __all__ = [
     "prepare_jax",
     "pytree",
     "run",
+    "standing",
     "train_and_evaluate",
     "truth",
 ]

@@ -118,10 +118,8 @@ PROBLEMS = {
             {"data.num_points": 2_000} | _unknown(),
         ),
         Problem("two_turns", "2 turns, 400 points, sigma known", _turns(2)),
-        Problem("two_turns_unknown", "the same, sigma unknown", _turns(2) | _unknown()),
         Problem("three_turns", "3 turns, 400 points, sigma known", _turns(3)),
         Problem("four_turns", "4 turns, 1 000 points, sigma known", _turns(4, 1_000)),
-        Problem("uneven", "the post's, sparse at the rim: t uniform", {"data.t_law": "uniform"}),
         Problem(
             "anisotropic",
             "noise of 0.1 and 0.3 along the axes, unknown, 400 points",
@@ -146,6 +144,8 @@ PROBLEMS = {
             Problem(name, f"{meaning}, 200 points", {"data.kind": name})
             for name, meaning in _NOISY_CURVES.items()
         ),
+        Problem("uneven", "the post's, sparse at the rim: t uniform", {"data.t_law": "uniform"}),
+        Problem("two_turns_unknown", "2 turns, sigma unknown", _turns(2) | _unknown()),
     )
 }
 

@@ -16,6 +16,7 @@ from spiral_vae.judge.problems import FACTS, PROBLEMS
 from spiral_vae.workdir import files
 
 _MADE = "<!-- Made by `make reference`; what it says is declared in the code. -->"
+_SIZES = ("hidden_layers", "hidden_dim")
 _LIKELIHOOD = "evidence_anneal"  # the method that says how far maximum likelihood gets
 
 
@@ -65,7 +66,9 @@ def page() -> str:
 
 
 def _fields(values: Mapping[str, Any]) -> str:
-    return ", ".join(f"`{path}={_short(value)}`" for path, value in values.items()) or "the default"
+    """Returns fields as a cell; the networks of problems are told once for all, in judge.md."""
+    own = {path: value for path, value in values.items() if not path.endswith(_SIZES)}
+    return ", ".join(f"`{path}={_short(value)}`" for path, value in own.items()) or "the default"
 
 
 def _short(value: Any) -> Any:

@@ -20,7 +20,7 @@ from spiral_vae.workdir import files
 if TYPE_CHECKING:
     import xarray
 
-FOLDER = Path(__file__).parents[1] / "standing"
+FOLDER = Path(__file__).with_name("results")
 _KEYS = ("problem", "method", "seed")
 
 

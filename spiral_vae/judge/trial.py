@@ -44,7 +44,9 @@ def config(problem: Problem, method: Method, seeds: int = SEEDS) -> ConfigDict:
 
 
 def suits(problem: Problem, method: Method) -> bool:
-    """Whether a method can be tried on a problem: all that it says is used and its to say."""
+    """Whether a method is one to try on a problem: all that it says is used and its to say."""
+    if method.only and problem.name not in method.only:
+        return False
     if problem.knows_sigma and "likelihood.kind" in method.values:
         return False
     try:

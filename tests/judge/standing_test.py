@@ -43,5 +43,7 @@ def test_the_nearest_method_comes_first():
 
 
 def test_a_cell_that_is_none_is_a_sentence(tmp_path):
-    with pytest.raises(ConfigError, match="repeat: found 'post/nothing', must be one of .*post/elbo"):
+    with pytest.raises(
+        ConfigError, match="repeat: found 'post/nothing', must be one of .*post/elbo"
+    ):
         standing.repeated(tmp_path, "post/nothing")
