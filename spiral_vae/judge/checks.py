@@ -202,6 +202,8 @@ def _estimator(group: Group) -> str:
         return "left out, as the decoder has a loss of its own"
     shape = lane.noise_shape
     state, batch = _started(lane)
+    if state.carried:
+        return "left out, as the likelihood moves with each step, beside the gradient"
     state = dataclasses.replace(state, params=_wide(state.params))  # for differences of 1e-4
     batch = dataclasses.replace(batch, x=batch.x[:, :_POINTS], weight=batch.weight[:_POINTS])
     num = min(shape[-1], batch.x.shape[-1])

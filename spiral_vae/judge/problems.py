@@ -100,39 +100,18 @@ class Problem:
         return found
 
 
-_NOISY_CURVES = {
-    "two_moons": "two half circles that reach into each other, apart",
-    "circle": "a closed curve, which a line must cut open",
-    "figure_eight": "a curve that crosses itself",
-    "s_curve": "two bends",
-}
-
 PROBLEMS = {
     problem.name: problem
     for problem in (
         Problem("post", "the post's spiral, 200 points, sigma known", {}),
         Problem("post_unknown", "the same, sigma unknown", _unknown()),
-        Problem(
-            "post_2000",
-            "the same with 2 000 points, sigma unknown",
-            {"data.num_points": 2_000} | _unknown(),
-        ),
-        Problem("two_turns", "2 turns, 400 points, sigma known", _turns(2)),
-        Problem("three_turns", "3 turns, 400 points, sigma known", _turns(3)),
-        Problem("four_turns", "4 turns, 1 000 points, sigma known", _turns(4, 1_000)),
-        Problem(
-            "anisotropic",
-            "noise of 0.1 and 0.3 along the axes, unknown, 400 points",
-            {
-                "data.noise_sigma_x": 0.1,
-                "data.noise_sigma_y": 0.3,
-                "data.num_points": 400,
-                **_unknown("per_dimension"),
-            },
-        ),
+        Problem("two_turns", "2 turns, 400 points", _turns(2)),
+        Problem("two_moons", "half circles that reach into each other", {"data.kind": "two_moons"}),
+        Problem("circle", "a closed curve, which a line must cut open", {"data.kind": "circle"}),
+        Problem("figure_eight", "a curve that crosses itself", {"data.kind": "figure_eight"}),
         Problem(
             "growing",
-            "noise of 0.05 + 0.3 t, unknown, 400 points",
+            "the post's with noise of 0.05 + 0.3 t, unknown, 400 points",
             {
                 "data.noise_sigma": 0.05,
                 "data.noise_slope": 0.3,
@@ -140,12 +119,26 @@ PROBLEMS = {
                 **_unknown(),
             },
         ),
-        *(
-            Problem(name, f"{meaning}, 200 points", {"data.kind": name})
-            for name, meaning in _NOISY_CURVES.items()
+        Problem(
+            "anisotropic",
+            "the post's with noise of 0.1 and 0.3 by axis, unknown, 400 points",
+            {
+                "data.noise_sigma_x": 0.1,
+                "data.noise_sigma_y": 0.3,
+                "data.num_points": 400,
+                **_unknown("per_dimension"),
+            },
+        ),
+        Problem("s_curve", "two bends", {"data.kind": "s_curve"}),
+        Problem(
+            "post_2000",
+            "the post's, 2 000 points, sigma unknown",
+            {"data.num_points": 2_000} | _unknown(),
         ),
         Problem("uneven", "the post's, sparse at the rim: t uniform", {"data.t_law": "uniform"}),
+        Problem("three_turns", "3 turns, 400 points", _turns(3)),
         Problem("two_turns_unknown", "2 turns, sigma unknown", _turns(2) | _unknown()),
+        Problem("four_turns", "4 turns, 1 000 points", _turns(4, 1_000)),
     )
 }
 

@@ -32,8 +32,10 @@ def cells() -> Iterator[tuple[Problem, Method]]:
                 yield problem, method
 
 
-def make(folder: Path, part: int = 1, parts: int = 1) -> Path | None:
-    """Runs every cell, or each one of a part of them; goes on where it was stopped.
+def make(folder: Path, part: int = 1, parts: int = 1) -> list[str]:
+    """Runs every cell, or each one of a part of them, and stores the problems that are whole.
+
+    It goes on where it was stopped.
 
     Args:
       folder: of the trials, which several processes may share.
@@ -41,27 +43,34 @@ def make(folder: Path, part: int = 1, parts: int = 1) -> Path | None:
       parts: how many there are.
 
     Returns:
-      The file of the results in the package, once all parts have all of theirs.
+      The problems that still lack cells.
     """
-    every = list(cells())
-    for problem, method in every[part - 1 :: parts]:
+    for problem, method in list(cells())[part - 1 :: parts]:
         trial.run(problem, method, _place(folder, problem, method))
-    found = []
-    for problem, method in every:
+    return store(folder)
+
+
+def store(folder: Path) -> list[str]:
+    """Writes the results of all problems whose cells are finished; returns the others."""
+    found: dict[str, list] = {}
+    missing = []
+    for problem, method in cells():
         kept = trial.kept(_place(folder, problem, method))
         if kept is None:
-            return None
+            missing.append(problem.name)
+            continue
         about = {
             "config_sha256": trial.digest(trial.config(problem, method)),
             "version": __version__,
             "jax": jax.__version__,
             "machine": machine(),
         }
-        found += [row | about for row in kept]
-    path = FOLDER / f"{__version__}.csv"
-    path.parent.mkdir(exist_ok=True)
-    files.write_csv(path, found)
-    return path
+        found.setdefault(problem.name, []).extend(row | about for row in kept)
+    whole = [row for name, own in found.items() if name not in missing for row in own]
+    if whole:
+        FOLDER.mkdir(exist_ok=True)
+        files.write_csv(FOLDER / f"{__version__}.csv", whole)
+    return list(dict.fromkeys(missing))
 
 
 def _place(folder: Path, problem: Problem, method: Method) -> Path:

@@ -1,0 +1,126 @@
+"""The judge's command: what it prints, what it writes, how it ends."""
+
+import csv
+import subprocess
+import sys
+
+import pytest
+
+from spiral_vae.judge import __main__ as command
+from spiral_vae.judge.methods import METHODS
+from spiral_vae.judge.problems import PROBLEMS
+from tests.conftest import ROOT
+from tests.judge import broken
+
+COPY = """\
+from spiral_vae import base_config
+
+
+def get_config():
+    return base_config({})
+"""
+
+
+@pytest.fixture(scope="module")
+def judge(environment):
+    """Returns a function that runs the command in a process."""
+
+    def run(*args):
+        return subprocess.run(
+            [sys.executable, "-m", "spiral_vae.judge", *map(str, args)],
+            cwd=ROOT,
+            env=environment,
+            capture_output=True,
+            text=True,
+        )
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def judged(judge, tmp_path_factory):
+    """A copy of a built-in method on an own problem, its process and its workdir."""
+    folder = tmp_path_factory.mktemp("judged")
+    (folder / "copied.py").write_text(COPY)
+    args = ("--problem=examples/rose.py", "--against=elbo", "--seeds=2")
+    run = judge(folder / "copied.py", *args, f"--workdir={folder / 'new' / 'run'}")
+    assert (run.returncode, run.stderr) == (0, "")
+    return run, folder / "new" / "run"
+
+
+def test_a_copy_differs_by_nothing_in_any_pair(judged):
+    run, workdir = judged
+    with open(workdir / "paired.csv", newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert (row["problem"], row["method"], row["against"]) == ("rose", "copied", "elbo")
+    assert (row["seeds"], row["ties"], row["verdict"]) == ("2", "2", "the same")
+    assert {float(row[name]) for name in ("median_difference", "low", "high")} == {0.0}
+    with open(workdir / "rows.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["seed"] for row in rows] == ["0", "1"]
+    assert len({row["params_sha256"] for row in rows}) == 2
+
+
+def test_it_prints_checks_a_summary_and_a_table_of_eighty_columns(judged):
+    run, workdir = judged
+    text = run.stdout
+    assert text.count("✓") == 8 and "✗" not in text
+    assert "copied on rose, " in text and "found" in text
+    table = text[text.index("against") :].splitlines()
+    assert max(map(len, table[:-1])) <= 80
+    assert table[1].split()[0] == "elbo" and table[1].endswith("the same")
+    assert table[-1] == f"results: {workdir}"
+
+
+def test_the_workdir_has_a_figure_and_a_table_for_a_paper(judged):
+    _, workdir = judged
+    assert {path.name for path in workdir.iterdir()} >= {"paired.png", "paired.svg", "paired.md"}
+    table = [line for line in (workdir / "paired.md").read_text().splitlines() if "|" in line[:1]]
+    assert len({line.count("|") for line in table}) == 1 and len(table) == 3
+
+
+def test_a_broken_file_ends_before_anything_is_trained(judge, tmp_path):
+    path, workdir = tmp_path / "mine.py", tmp_path / "run"
+    path.write_text(broken.FILES["kl of wrong sign"][0])
+    run = judge(path, f"--workdir={workdir}")
+    assert (run.returncode, run.stderr) == (2, "")
+    assert run.stdout.splitlines()[-1].startswith("  ✗ kl: kl() gives")
+    assert not workdir.exists()
+
+
+def test_a_folder_with_something_else_is_refused(judge, tmp_path):
+    (tmp_path / "letter.txt").write_text("dear")
+    run = judge("elbo", f"--workdir={tmp_path}", "--seeds=1")
+    assert run.returncode == 2
+    assert "holds files already" in run.stderr and run.stderr.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["letter.txt"]
+
+
+@pytest.mark.parametrize(
+    ("args", "sentence"),
+    [
+        ((), "error: method: missing, must be a file or a name; --help says more"),
+        (("nothing",), "error: method: found 'nothing', must be a file or one of elbo, "),
+        (("elbo", "--problem=x"), "error: problem: found 'x', must be a file or one of post, "),
+        (("elbo", "--against=x"), "error: method: found 'x', must be a file or one of elbo, "),
+        (("elbo", "--seeds=0"), "error: argument --seeds: found '0', must be 1 .. 1000"),
+        (("--standing", "--part=3/2"), "error: argument --part: found '3/2', must be K/N with"),
+        (("--standing",), "error: --standing: needs a --workdir"),
+        (("--repeat=post/x",), "error: repeat: found 'post/x', must be one of "),
+        (("elbo", "--nothing"), "error: unrecognized arguments: --nothing"),
+    ],
+)
+def test_a_mistake_is_a_sentence(args, sentence, capsys):
+    with pytest.raises(SystemExit) as ended:
+        command.main(list(args))
+    assert ended.value.code == 2
+    error = capsys.readouterr().err
+    assert error.startswith(sentence) and error.count("\n") == 1
+
+
+@pytest.mark.parametrize(("flag", "known"), [("--problems", PROBLEMS), ("--methods", METHODS)])
+def test_what_there_is_is_printed(flag, known, capsys):
+    command.main([flag])
+    text = capsys.readouterr().out
+    assert max(map(len, text.splitlines())) <= 80
+    assert {line.split(" ")[0] for line in text.splitlines()} >= set(known)
