@@ -15,10 +15,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+from ml_collections import ConfigDict
+
 from spiral_vae import machine
 from spiral_vae.config import command_line
 from spiral_vae.config.values import ConfigError
-from spiral_vae.judge import problems, standing, trial
+from spiral_vae.judge import report, standing, trial
 from spiral_vae.judge.checks import checks
 from spiral_vae.judge.methods import METHODS, Method, method
 from spiral_vae.judge.pairs import paired
@@ -66,10 +68,9 @@ def main(arguments: list[str]) -> int | None:
         print(f"note: {note}", file=sys.stderr)
     try:
         if flags.problems:
-            print(_problem_table())
+            print(report.problems())
         elif flags.methods:
-            width = max(map(len, METHODS))
-            print("\n".join(f"{own.name:{width}}  {own.meaning}" for own in METHODS.values()))
+            print(report.methods())
         elif flags.standing:
             return _standing(flags)
         elif flags.repeat is not None:
@@ -96,26 +97,6 @@ def _part(text: str) -> tuple[int, int]:
     return int(found[1]), int(found[2])
 
 
-def _problem_table() -> str:
-    heading = ("problem", "entropy", "inform.", "collapsed", "Gaussian", "sigma_c", "price")
-    rows = [
-        [name, *(f"{value:.4f}" for value in own.values())]
-        for name, own in problems.known_facts().items()
-    ]
-    widths = [max(map(len, column)) for column in zip(heading, *rows, strict=True)]
-    lines = []
-    for first, *rest in (heading, *rows):
-        cells = (cell.rjust(width) for cell, width in zip(rest, widths[1:], strict=True))
-        lines.append("  ".join([first.ljust(widths[0]), *cells]))
-    meanings = [f"{own.name:{widths[0]}}  {own.meaning}" for own in PROBLEMS.values()]
-    legend = (
-        "Nats per point. entropy = the least nll; inform. = I(x; t); collapsed, Gaussian =\n"
-        "nll of the best isotropic and the best Gaussian; sigma_c = above it a sigma\n"
-        "collapses, in units of x; price = what Gaussian posteriors lose, exact decoder."
-    )
-    return "\n".join([*meanings, "", *lines, legend])
-
-
 def _standing(flags: argparse.Namespace) -> int | None:
     if flags.workdir is None:
         raise ConfigError("--standing: needs a --workdir, in which it can be stopped and go on")
@@ -138,61 +119,68 @@ def _repeat(flags: argparse.Namespace) -> int | None:
 def _judge(flags: argparse.Namespace) -> int | None:
     own = method(flags.method)
     chosen = [problem(name) for name in flags.problem or [_DEFAULT]]
+    others = {one.name: _others(one, flags.against) for one in chosen}
+    configs = [trial.config(one, own) for one in chosen]
     if own.ignored:
         print(f"of {flags.method} the problem decides {', '.join(own.ignored)}")
-    others = {one.name: _others(one, flags.against, own) for one in chosen}
-    if not _sound(own, chosen):
+    if not _sound(own.name, configs[0]):
         return 2
     folder = _folder(flags.workdir)
-    every, texts, rows = [], [], []
+    pairs, texts, rows = [], [], []
     for one in chosen:
-        mine = trial.run(one, own, folder / one.name / own.name, flags.seeds)
-        rows += mine
-        known = _rows(one, others[one.name], folder, flags.seeds)
-        pairs = [paired(mine, theirs) for theirs in known.values()]
-        every += pairs
-        from spiral_vae.judge import report  # matplotlib takes long to import
-
+        mine = trial.run(one, own, _place(folder, one, own), flags.seeds)
+        theirs = _rows(one, others[one.name], folder, flags.seeds)
+        of_one = [paired(mine, other) for other in theirs.values()]
         print(f"\n{report.summary(mine)}")
-        if pairs:
-            print(report.table(pairs, known))
-            texts.append(report.markdown(pairs, known))
-    files.write_csv(folder / _PAIRS, [pair.row for pair in every])
+        if of_one:
+            print(report.table(of_one, theirs))
+            texts.append(report.markdown(of_one, theirs))
+        pairs += of_one
+        rows += mine
     files.write_csv(folder / "rows.csv", rows)
-    if every:
+    files.write_csv(folder / _PAIRS, [pair.row for pair in pairs])
+    if pairs:
+        from spiral_vae.judge import figure  # matplotlib takes long to import
         from spiral_vae.present import plotting
 
         files.write_text(folder / "paired.md", "\n".join(texts))
-        plotting.save(report.figure(every), folder, "paired")
+        plotting.save(figure.differences(pairs), folder, "paired")
     print(f"results: {folder}")
     return None
 
 
-def _sound(own: Method, chosen: Sequence[Problem]) -> bool:
+def _sound(name: str, config: ConfigDict) -> bool:
     """Prints what is found of a method before it is trained; returns whether all is well."""
-    print(f"checks of {own.name}")
-    for finding in checks(trial.config(chosen[0], own)):
+    print(f"checks of {name}")
+    for finding in checks(config):
         print(f"  {'✓' if finding.sound else '✗'} {finding.name}: {finding.sentence}", flush=True)
     return finding.sound
 
 
-def _others(one: Problem, against: str | None, own: Method) -> list[Method]:
+def _others(one: Problem, against: str | None) -> list[Method]:
     """Returns the methods that one is paired with on a problem."""
     if against is not None:
         return [method(name) for name in against.split(",") if name]
     return [other for other in METHODS.values() if trial.suits(one, other)]
 
 
+def _place(folder: Path, one: Problem, own: Method) -> Path:
+    return folder / one.name / own.name
+
+
 def _rows(
     one: Problem, others: Sequence[Method], folder: Path, seeds: int
 ) -> dict[str, list[dict[str, Any]]]:
     """Returns the rows of others, standing ones or else trained now; the nearest first."""
-    known = standing.of(one) if PROBLEMS.get(one.name) == one else {}
+    known = standing.of(one)
     found = {}
     for other in others:
         kept = [row for row in known.get(other.name, []) if row["seed"] < seeds]
-        if other != METHODS.get(other.name) or len(kept) < seeds:
-            kept = trial.run(one, other, folder / one.name / other.name, seeds)
+        if len(kept) < seeds:
+            print(
+                f"{other.name} does not stand on {one.name} for {seeds} seeds and is trained, too"
+            )
+            kept = trial.run(one, other, _place(folder, one, other), seeds)
         found[other.name] = kept
     return dict(sorted(found.items(), key=lambda item: _median(item[1])))
 

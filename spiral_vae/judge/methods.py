@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from spiral_vae.config.values import ConfigError
-from spiral_vae.judge.problems import BUDGET, differences
+from spiral_vae.judge.problems import BUDGET, differences, file_name
 
 _MIXTURE = {"posterior.kind": "mixture"}
 _EVIDENCE = {"objective.kind": "evidence", "objective.num_samples": 256}
@@ -94,4 +94,4 @@ def method(source: str) -> Method:
     values = differences(source)
     ignored = tuple(path for path in values if path.startswith("data.") or path in BUDGET)
     own = {path: value for path, value in values.items() if path not in ignored}
-    return Method(Path(source).stem, f"of {source}", own, ignored)
+    return Method(file_name(source, METHODS), f"of {source}", own, ignored)

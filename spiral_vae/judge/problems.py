@@ -167,15 +167,18 @@ def problem(source: str) -> Problem:
     if source in PROBLEMS:
         return PROBLEMS[source]
     if not Path(source).is_file():
-        raise ConfigError(f"problem: found {source!r}, must be a file or one of {_names()}")
+        names = ", ".join(PROBLEMS)
+        raise ConfigError(f"problem: found {source!r}, must be a file or one of {names}")
     values = {path: own for path, own in differences(source).items() if path not in BUDGET}
-    found = Problem(Path(source).stem, f"of {source}", values)
+    found = Problem(file_name(source, PROBLEMS), f"of {source}", values)
     found.curve  # noqa: B018 - raises where there is none
     return found
 
 
-def _names() -> str:
-    return ", ".join(PROBLEMS)
+def file_name(source: str, named: Mapping[str, Any]) -> str:
+    """Returns by which name a file goes, which is none of those that are taken."""
+    path = Path(source)
+    return path.name if path.stem in named else path.stem
 
 
 def facts(problem: Problem) -> dict[str, float]:

@@ -1,21 +1,47 @@
-"""What the judge says: a table of text, one of Markdown, a figure."""
+"""What the judge says, in text: of problems and methods, and of pairs; these in Markdown, too."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from spiral_vae.judge import trial
+from spiral_vae.judge.methods import METHODS, Method
 from spiral_vae.judge.pairs import LEVEL, Paired
-from spiral_vae.present import plotting
+from spiral_vae.judge.problems import PROBLEMS, Problem, known_facts
+from spiral_vae.present.table import aligned
 
 _LEGEND = (
     "Nats per point. KL = KL(p*||p), median; difference = KL of this method less that\n"
     f"of the other on the same data and seeds, median and {LEVEL:.0%} bootstrap interval;\n"
     "wins = seeds in which this one is nearer to the truth."
 )
-_HEADING = ("against", "KL", "found", "difference", "interval", "wins", "")
+_FACTS = ("entropy", "inform.", "collapsed", "Gaussian", "sigma_c", "price", "problem")
+_LEGEND_OF_FACTS = (
+    "Nats per point. entropy = the least nll; inform. = I(x; t); collapsed, Gaussian\n"
+    "= nll of the best isotropic and the best Gaussian; sigma_c, in units of x: above\n"
+    "it a sigma collapses; price = what Gaussian posteriors lose, exact decoder."
+)
+_HEADING = ("against", "KL", "found", "difference", "interval", "wins", "verdict")
+
+
+def problems() -> str:
+    """Returns all named problems and their exact numbers."""
+    lines = [
+        [*(f"{value:.4f}" for value in facts.values()), name]
+        for name, facts in known_facts().items()
+    ]
+    return f"{_meanings(PROBLEMS)}\n\n{aligned(_FACTS, lines)}\n{_LEGEND_OF_FACTS}"
+
+
+def methods() -> str:
+    """Returns all named methods."""
+    return _meanings(METHODS)
+
+
+def _meanings(named: Mapping[str, Problem] | Mapping[str, Method]) -> str:
+    width = max(map(len, named))
+    return "\n".join(f"{name:{width}}  {own.meaning}" for name, own in named.items())
 
 
 def summary(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -62,13 +88,8 @@ def table(pairs: Sequence[Paired], others: Mapping[str, Sequence[Mapping[str, An
       pairs: of a method with each of others.
       others: their rows, by method.
     """
-    lines = [list(_HEADING)] + [_cells(pair, others[pair.against]) for pair in pairs]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    text = []
-    for first, *rest, last in lines:
-        middle = (cell.rjust(width) for cell, width in zip(rest, widths[1:-1], strict=True))
-        text.append("  ".join([first.ljust(widths[0]), *middle, last]).rstrip())
-    return "\n".join([*text, _LEGEND])
+    lines = [_cells(pair, others[pair.against]) for pair in pairs]
+    return f"{aligned(_HEADING, lines)}\n{_LEGEND}"
 
 
 def markdown(pairs: Sequence[Paired], others: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
@@ -77,7 +98,7 @@ def markdown(pairs: Sequence[Paired], others: Mapping[str, Sequence[Mapping[str,
     lines = [
         f"### {first.method} on {first.problem}, {len(first.difference)} seeds",
         "",
-        "| " + " | ".join([*_HEADING[:-1], "verdict"]) + " |",
+        "| " + " | ".join(_HEADING) + " |",
         "| --- | " + "---: | " * (len(_HEADING) - 2) + "--- |",
         *("| " + " | ".join(_cells(pair, others[pair.against])) + " |" for pair in pairs),
         "",
@@ -85,38 +106,6 @@ def markdown(pairs: Sequence[Paired], others: Mapping[str, Sequence[Mapping[str,
         "",
     ]
     return "\n".join(lines)
-
-
-@plotting.styled
-def figure(pairs: Sequence[Paired]) -> Figure:
-    """Returns the differences of all pairs, a panel a problem: each seed, median and interval."""
-    problems = list(dict.fromkeys(pair.problem for pair in pairs))
-    most = max(sum(pair.problem == name for pair in pairs) for name in problems)
-    drawn = plotting.new_figure(1.0 + 0.32 * most * len(problems))
-    panels = drawn.subplots(len(problems), 1, squeeze=False)[:, 0]
-    for axes, problem in zip(panels, problems, strict=True):
-        own = [pair for pair in pairs if pair.problem == problem]
-        for place, pair in enumerate(own):
-            clear = pair.verdict in ("better", "worse")
-            color = plotting.MODEL if clear else plotting.DATA
-            known = pair.difference[np.isfinite(pair.difference)]
-            axes.plot(known, np.full(len(known), place), "|", color=plotting.DATA, markersize=8)
-            ends = [value for value in (pair.low, pair.high) if np.isfinite(value)]
-            axes.plot(ends, [place] * len(ends), color=color, linewidth=3, solid_capstyle="butt")
-            if np.isfinite(pair.median):
-                axes.plot(pair.median, place, "o", color=color, markersize=7)
-        axes.axvline(0, color=plotting.TRUTH, linewidth=1)
-        widest = max(
-            (abs(d) for pair in own for d in (pair.low, pair.high, pair.median)), default=0
-        )
-        axes.set_xscale("symlog", linthresh=max(0.02, 0.1 * min(widest, 1.0)))
-        axes.set_yticks(range(len(own)), [pair.against for pair in own])
-        axes.set_ylim(len(own) - 0.5, -0.5)
-        axes.set_title(f"{own[0].method} on {problem}, {len(own[0].difference)} seeds")
-    panels[-1].set_xlabel(
-        r"$\mathrm{KL}(p^*\|\,p)$ less that of the other method, nats per point; left of 0: better"
-    )
-    return drawn
 
 
 def _plain(value: float) -> str:

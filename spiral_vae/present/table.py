@@ -58,7 +58,7 @@ def table(rows: Sequence[dict[str, Any]], axes: Sequence[str]) -> str:
         [*map(_plain, point), *_point_cells(own, first.name, second.name)]
         for point, own in points.items()
     ]
-    return _aligned(heading, lines) + end
+    return aligned(heading, lines) + end
 
 
 _LEGEND = (
@@ -99,7 +99,7 @@ def _lane_table(rows: Sequence[dict[str, Any]], keys: Sequence[str], names: Sequ
             ]
             for row in rows
         ]
-        text = _aligned([*heading, "verdict"], lines)
+        text = aligned([*heading, "verdict"], lines)
         shown = text.splitlines()
         if len(shown) == 1 + len(rows) and max(map(len, shown)) <= WIDTH:
             break
@@ -153,7 +153,7 @@ def _plain(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _aligned(heading: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+def aligned(heading: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
     """Returns the table: numbers to the right; the last column, words, wrapped at the width."""
     widths = [max(map(len, column)) for column in zip(heading, *lines, strict=True)][:-1]
     indent = sum(widths) + 2 * len(widths)
