@@ -97,6 +97,9 @@ def get_config() -> ml_collections.ConfigDict:
     # on (> 0). So several turns are found; with 1 and more a model collapses.
     likelihood.anneal = 0.0
     likelihood.anneal_from = 0.9
+    # 'learned': numbers of the data, c >= 0, that the curve follows beyond its noise; sigma^2 is
+    # the sum of squares over n D - c. 0 is maximum likelihood, whose sigma is too small.
+    likelihood.freedom = 0.0
     # Of closed_form, per_dimension and full_covariance: over the 'full_data' of an epoch | the
     # 'batch' | a 'moving_average' of batches; the latter two kinds also 'learned'.
     likelihood.estimator = "full_data"

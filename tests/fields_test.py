@@ -91,6 +91,7 @@ OWNERS = {
     },
     "likelihood.anneal": "likelihood.kind 'learned' or 'fixed'",
     "likelihood.anneal_from": "likelihood.kind 'learned' or 'fixed'",
+    "likelihood.freedom": "likelihood.kind 'learned'",
     "likelihood.estimator": "likelihood.kind 'closed_form' or 'per_dimension' or 'full_covariance'",
     "likelihood.averaging": "likelihood.estimator 'moving_average' or likelihood.stabiliser "
     "'warmup'",

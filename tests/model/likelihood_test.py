@@ -484,6 +484,41 @@ def test_no_annealing_carries_nothing():
         assert kind(sigma=0.3).begin({}, _data()) == {}
 
 
+def test_freedom_takes_the_bias_of_fitted_residuals():
+    # A linear fit of c parameters to n D numbers: sum of squares / (n D - c) is unbiased.
+    rng = np.random.default_rng(0)
+    num, dim, params = 12, 2, 7
+    basis = np.linalg.qr(rng.normal(size=(num * dim, params)))[0]
+    likelihood = Learned(sigma=0.5, freedom=float(params))
+    found = []
+    for _ in range(400):
+        noise = 0.3 * rng.normal(size=num * dim)
+        residual = (noise - basis @ (basis.T @ noise)).reshape(num, dim)
+        scale, carried = likelihood.init(dim)
+        carried = likelihood.begin(carried, jnp.asarray(residual, "f"))
+
+        def loss(log_scale, carried=carried, residual=residual):
+            values = {"log_scale": log_scale} | carried
+            heads = {"mean": jnp.zeros(dim)}
+            x = jnp.asarray(residual, "f")
+            return -jnp.mean(jax.vmap(lambda x: likelihood.log_prob(values, x, heads))(x))
+
+        best = np.sqrt(np.sum(residual**2) / (num * dim - params))
+        assert float(jax.grad(loss)(jnp.log(best))) == pytest.approx(0, abs=1e-5)  # float32
+        found.append(best**2)
+        assert scale.keys() == {"log_scale"}
+    error = np.std(found) / np.sqrt(len(found))
+    assert abs(np.mean(found) - 0.3**2) < 4 * error
+
+
+def test_what_is_judged_knows_nothing_of_freedom():
+    likelihood = Learned(sigma=0.3, freedom=9.0)
+    params, carried = likelihood.init(DIM)
+    values = params | likelihood.begin(carried, _data())
+    judged = likelihood.observation(values, {"mean": jnp.zeros(DIM)})
+    assert float(judged.scale) == pytest.approx(0.3, rel=1e-6)
+
+
 @pytest.mark.parametrize("dim", [1, 2, 5])
 def test_annealing_starts_below_the_largest_variance_in_any_direction(dim):
     rng = np.random.default_rng(dim)

@@ -7,7 +7,7 @@ from typing import ClassVar
 import jax
 import jax.numpy as jnp
 
-from spiral_vae.fields import choice, contract, field, kind, number
+from spiral_vae.fields import NOT_NEGATIVE, choice, contract, field, kind, number
 from spiral_vae.maths import ramp
 from spiral_vae.maths.arrays import Number
 from spiral_vae.maths.observation import Observation
@@ -102,7 +102,37 @@ class ClosedForm(Covariance):
 @kind("likelihood", "learned")
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Learned(Rate, Annealed, Covariance):
-    """One sigma, by gradient."""
+    """One sigma, by gradient, for which the curve's freedom can be paid.
+
+    A curve that is fitted to n points in D dimensions follows their noise in some c of the n D
+    numbers, so that its residuals are too small, and so is the sigma of maximum likelihood. With
+    c / n log sigma added to the log p of each point the optimum is
+
+        sigma^2 = sum |x - m|^2 / (n D - c),
+
+    which has no bias where c is right: what restricted likelihood does for a linear model
+    (Patterson & Thompson 1971, https://doi.org/10.1093/biomet/58.3.545).
+    """
+
+    freedom: float = field(
+        0.0,
+        NOT_NEGATIVE,
+        "numbers of the data, c, that the curve follows beyond its noise: sigma^2 is the sum of "
+        "squares over n D - c",
+        static=True,
+    )
+
+    def begin(self, carried: Values, x: jax.Array) -> Values:
+        carried = super().begin(carried, x)
+        if not self.freedom:
+            return carried
+        return carried | {"freedom": jnp.asarray(self.freedom / len(x), jnp.float32)}
+
+    def log_prob(self, values: Values, x: jax.Array, heads: Heads) -> jax.Array:
+        found = super().log_prob(values, x, heads)
+        if not self.freedom:
+            return found
+        return found + values["freedom"] * jnp.log(self.observation(values, heads).scale)
 
     def parts(self) -> tuple[Estimator, Stabiliser]:
         return ByGradient(learning_rate=self.learning_rate), Free()
