@@ -37,12 +37,12 @@ class Paired:
 
     @property
     def verdict(self) -> str:
-        """'better' or 'worse' where the interval leaves 0 out, 'the same' where all are 0."""
+        """'better' or 'worse' where the interval leaves 0 out, else 'unclear'; 'the same': all 0."""
         if np.all(self.difference == 0):
             return "the same"
         if len(self.difference) < _FEWEST:
             return "too few seeds"
-        return "better" if self.high < 0 else "worse" if self.low > 0 else "within noise"
+        return "better" if self.high < 0 else "worse" if self.low > 0 else "unclear"
 
     @property
     def row(self) -> dict[str, Any]:
