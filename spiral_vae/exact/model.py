@@ -93,11 +93,12 @@ def _sequences(
         with numerics.double():
             given = jax.tree.map(lambda part: jnp.asarray(part, float), (heads, x, observed))
             found = _tied(lane, params, *given, passes)
+            independent = lane.posterior.potential(given[0]) is None
         if found is None:
             q = Posteriors(lane.posterior, heads)
             return Tied(q, q.kl)
         mean, logvar, kl = map(np.asarray, found)
-        return Tied(gaussians(mean, logvar), kl, lane.posterior.potential(heads) is None)
+        return Tied(gaussians(mean, logvar), kl, independent)
 
     true_a = float(lane.data.sequence_correlation)
     whole = None

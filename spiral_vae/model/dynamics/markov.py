@@ -147,28 +147,32 @@ class Tied(Posterior):
         found = self.alone.potential(heads)
         if found is None:
             return self._mean_field(heads)
-        told = tuple(self._by_time(part[0] * self.weight) for part in found)
+        told = self._potentials(found[0][0], found[1][0])
         h, precision = self._refined(*told) if self.num_passes else told
         law = kalman.smooth(h, precision, self.a, self.noise)
         square = law.mean**2 + law.variance
         kl = jnp.sum(h * law.mean - 0.5 * precision * square, axis=0) - law.log_z
         if self.num_passes:
-            fit = self._fit(*told, *jax.lax.stop_gradient((law.mean, square)))
+            mean, second = jax.lax.stop_gradient((law.mean, square))
+            fit = self._fit(told[0], told[1], mean, second)
             kl += fit - jax.lax.stop_gradient(fit)
         return self._by_point(law.mean), jnp.log(self._by_point(law.variance)), kl
 
     def _refined(self, h: jax.Array, precision: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Returns refined potentials, [T, S]."""
-        tie = jax.lax.stop_gradient((self.a, self.noise))
+        a, noise = jax.lax.stop_gradient((self.a, self.noise))
 
         def marginals(h: jax.Array, precision: jax.Array) -> tuple[jax.Array, jax.Array]:
-            own = (self._by_time(part * self.weight) for part in (h, precision))
-            law = kalman.smooth(*own, *tie)
+            law = kalman.smooth(*self._potentials(h, precision), a, noise)
             return self._by_point(law.mean), self._by_point(law.variance)
 
         start = self._by_point(h), self._by_point(precision)
         found = refinement.refined(*start, marginals, self.seen, self.num_passes)
-        return tuple(self._by_time(part * self.weight) for part in found)
+        return self._potentials(*found)
+
+    def _potentials(self, h: jax.Array, precision: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Returns those of single points, [S T] both, by time, none where nothing is seen."""
+        return self._by_time(h * self.weight), self._by_time(precision * self.weight)
 
     def _fit(
         self, h: jax.Array, precision: jax.Array, mean: jax.Array, square: jax.Array
@@ -181,7 +185,8 @@ class Tied(Posterior):
           mean: E_q z, [T, S].
           square: E_q z^2, [T, S].
         """
-        law = kalman.smooth(h, precision, *jax.lax.stop_gradient((self.a, self.noise)))
+        a, noise = jax.lax.stop_gradient((self.a, self.noise))
+        law = kalman.smooth(h, precision, a, noise)
         return law.log_z - jnp.sum(h * mean - 0.5 * precision * square, axis=0)
 
     def _mean_field(self, heads: Heads) -> tuple[jax.Array, jax.Array, jax.Array]:

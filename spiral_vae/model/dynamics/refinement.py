@@ -79,7 +79,8 @@ def refined(
         mean, variance = marginals(*found)
         z = mean + jnp.sqrt(variance) * jnp.asarray(_NODES, mean.dtype)[:, None]
         slope, square = (jnp.asarray(_WEIGHTS, mean.dtype) @ part for part in points.slopes(z))
-        new = square * mean + slope, square
-        return tuple(old + _DAMPING * (own - old) for own, old in zip(new, found, strict=True))
+        h, precision = found
+        h += _DAMPING * (square * mean + slope - h)
+        return h, precision + _DAMPING * (square - precision)
 
     return jax.lax.fori_loop(0, passes, one, start)
