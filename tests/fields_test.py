@@ -225,6 +225,11 @@ def test_a_field_off_its_default_is_refused_where_nothing_uses_it(path):
             "posterior.refinement=3, dynamics.kind=none",
         ),
         (
+            {"dynamics.kind": "markov", "objective.estimator": "stl"},
+            "objective.estimator must be 'reparameterised' under dynamics, found "
+            "dynamics.kind=markov, objective.estimator=stl",
+        ),
+        (
             {"likelihood.anneal_from": 0.8},
             "likelihood.anneal_from counts where likelihood.anneal is > 0, found "
             "likelihood.anneal=0.0, likelihood.anneal_from=0.8",

@@ -49,6 +49,11 @@ class Markov(Dynamics):
             "objective.kind must be one of elbo, evidence under dynamics",
         ),
         Together(
+            ("dynamics.kind", "objective.estimator"),
+            lambda kind, estimator: kind != "markov" or estimator == "reparameterised",
+            "objective.estimator must be 'reparameterised' under dynamics",
+        ),
+        Together(
             ("dynamics.kind", "encoder.sleep", "encoder.after"),
             lambda kind, sleep, after: kind != "markov" or sleep + after == 0,
             "encoder.sleep and encoder.after draw single points: they must be 0 under dynamics",
