@@ -152,7 +152,7 @@ class Tied(Posterior):
         found = self.alone.potential(heads)
         if found is None:
             return self._mean_field(heads)
-        told = self._potentials(found[0][0], found[1][0])
+        told = self._by_time(found[0][0] * self.weight), self._by_time(found[1][0] * self.weight)
         h, precision = self._refined(*told) if self.num_passes else told
         law = kalman.smooth(h, precision, self.a, self.noise)
         square = law.mean**2 + law.variance
