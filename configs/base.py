@@ -86,6 +86,8 @@ def get_config() -> ml_collections.ConfigDict:
     posterior.kind = "gaussian"
     posterior.num_components = 4  # Gaussians of a 'mixture', 1 .. 64
     posterior.num_bins = 8  # pieces of a 'spline', 2 .. 64
+    # Passes by which the decoder refines the 'potential's of a sequence, 0 .. 100; 8 are enough.
+    posterior.refinement = 0
 
     config.likelihood = likelihood = ml_collections.ConfigDict()
     # 'fixed': sigma is given | 'closed_form': the mean residual | 'learned': by gradient |

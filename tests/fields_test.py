@@ -31,6 +31,7 @@ KINDS = {
     "data table": {"data.kind": "table", "data.path": "a.csv", "data.columns": "a,b"},
     "sequences": SEQUENCES,
     "dynamics": {"dynamics.kind": "markov"},
+    "potentials": {"dynamics.kind": "markov", "posterior.kind": "potential"},
     "random": {"data.design": "random"},
     **{f"start {name}": SEQUENCES | {"start.kind": name} for name in fields.kinds("start")},
     "annealed": {"likelihood.kind": "fixed", "likelihood.anneal": 0.5},
@@ -107,6 +108,7 @@ OWNERS = {
     "likelihood.geco_averaging": "likelihood.kind 'geco'",
     "posterior.num_components": "posterior.kind 'mixture'",
     "posterior.num_bins": "posterior.kind 'spline'",
+    "posterior.refinement": "posterior.kind 'potential'",
     "optimizer.decay_every": "optimizer.schedule 'step'",
     "optimizer.decay_factor": "optimizer.schedule 'step'",
     "optimizer.warmup": "optimizer.schedule 'cosine'",
@@ -217,6 +219,16 @@ def test_a_field_off_its_default_is_refused_where_nothing_uses_it(path):
             {"objective.kind": "evidence", "objective.num_samples": 15},
             "objective.num_samples, here the nodes of z, must be >= 16 for 'evidence', such as "
             "256, found objective.kind=evidence, objective.num_samples=15",
+        ),
+        (
+            {"posterior.kind": "potential", "posterior.refinement": 3},
+            "posterior.refinement is of sequences: it must be 0 without dynamics, found "
+            "posterior.refinement=3, dynamics.kind=none",
+        ),
+        (
+            {"dynamics.kind": "markov", "objective.estimator": "stl"},
+            "objective.estimator must be 'reparameterised' under dynamics, found "
+            "dynamics.kind=markov, objective.estimator=stl",
         ),
         (
             {"likelihood.anneal_from": 0.8},

@@ -46,6 +46,11 @@ def test_sequences_are_judged_as_such(run):
         assert rate > 0 and float(row["gap_rate"]) > 0
         np.testing.assert_allclose(rate, nll - entropy, rtol=1e-9)
         assert float(row["kl_rate_doubling"]) < 1e-6
+        parts = [float(row[f"{name}_gap_rate"]) for name in ("family", "structure", "amortisation")]
+        np.testing.assert_allclose(sum(parts), float(row["gap_rate"]), rtol=1e-9)
+        assert parts[0] > -1e-6 and parts[1] == 0 and parts[2] >= 0
+        assert float(row["mean_field_gap_rate"]) >= parts[0]
+        assert float(row["refined_gap_rate"]) >= parts[0]
         tau = -1 / np.log([float(row["correlation"]), 0.995])
         np.testing.assert_allclose(float(row["tau_ratio"]), tau[0] / tau[1], rtol=1e-9)
     assert (run.workdir / "figures" / "sequences.png").exists()
@@ -78,6 +83,10 @@ def test_a_killed_run_goes_on_to_the_same_bytes(run, main, tmp_path):
         (
             "posterior.kind=spline",
             "posterior.kind must be one of gaussian, potential under dynamics",
+        ),
+        (
+            "posterior.refinement=101",
+            "posterior.refinement: found 101, must be an integer in [0, 100]",
         ),
         ("objective.spacing=mass", "objective.spacing must be 'even' under dynamics"),
         ("encoder.after=0.2", "encoder.sleep and encoder.after draw single points"),

@@ -27,6 +27,7 @@ _MOST = 1 << 25  # numbers of an array of nodes and points: sequences are taken 
 class Grid:
     """A model of sequences on N even nodes."""
 
+    a: float  # correlation of neighbours
     nodes: Mixture  # with p(x|z)
     transition: np.ndarray  # p(z'|z) dz', from node to node, [N, N]
 
@@ -54,7 +55,7 @@ def grid(observe: Observe, a: float, num: int) -> Grid:
     step = z[1] - z[0]
     log_prior = gaussian.log_prior(z[None])
     nodes = Mixture(z[:, None], np.full(num, np.log(step)), log_prior, observe(z[:, None]))
-    return Grid(nodes, np.exp(log_move) * step)
+    return Grid(a, nodes, np.exp(log_move) * step)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,14 +76,14 @@ def log_evidence(model: Grid, x: np.ndarray, observed: np.ndarray | None = None)
       x: sequences.
       observed: whether a point is seen, [S, T]; None: all are.
     """
-    blocks = [_forward(model, *block)[0] for block in _blocks(model, x, observed)]
-    return np.concatenate(blocks)
+    parts = [_forward(model, *block)[0] for block in blocks(model, x, observed)]
+    return np.concatenate(parts)
 
 
 def smooth(model: Grid, x: np.ndarray, observed: np.ndarray | None = None) -> Smoothed:
     """Returns all marginals of sequences; the arguments are those of `log_evidence`."""
     found = []
-    for block in _blocks(model, x, observed):
+    for block in blocks(model, x, observed):
         total, ahead, likely = _forward(model, *block)
         message = np.empty_like(ahead)
         later = np.zeros_like(ahead[:, 0])
@@ -111,10 +112,10 @@ def forecast(
     unseen = np.concatenate([seen, np.zeros(future.shape[:2])], axis=1)
     both = np.concatenate([x, future], axis=1)
     for block, ahead_of in zip(
-        _blocks(model, both, unseen), _blocks(model, future, None), strict=True
+        blocks(model, both, unseen), blocks(model, future, None), strict=True
     ):
         total, ahead, _ = _forward(model, *block)
-        likely = _log_likelihood(model, *ahead_of)
+        likely = log_likelihood(model, *ahead_of)
         joint = ahead[:, x.shape[1] :] + likely
         parts.append(logsumexp(joint, axis=-1) + np.log(model.step) - total[:, -1:])
     return np.concatenate(parts)
@@ -131,8 +132,8 @@ def impute(model: Grid, x: np.ndarray, observed: np.ndarray) -> np.ndarray:
       observed: whether a point is seen, [S, T].
     """
     parts = []
-    for block, points in zip(_blocks(model, x, observed), _blocks(model, x, None), strict=True):
-        joint = smooth(model, *block).smoothed + _log_likelihood(model, *points)
+    for block, points in zip(blocks(model, x, observed), blocks(model, x, None), strict=True):
+        joint = smooth(model, *block).smoothed + log_likelihood(model, *points)
         parts.append(logsumexp(joint, axis=-1) + np.log(model.step))
     return np.concatenate(parts)
 
@@ -184,9 +185,10 @@ def _log_normal(z: np.ndarray, mean: np.ndarray, variance: np.ndarray) -> np.nda
     return -0.5 * ((z - mean) ** 2 / variance + LOG_2PI + np.log(variance))
 
 
-def _blocks(
+def blocks(
     model: Grid, x: np.ndarray, observed: np.ndarray | None
 ) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
+    """Yields sequences, and whether their points are seen, as many as memory should hold."""
     size = max(1, _MOST // (x.shape[1] * len(model.z)))
     for i in range(0, len(x), size):
         yield x[i : i + size], None if observed is None else observed[i : i + size]
@@ -196,7 +198,7 @@ def _forward(
     model: Grid, x: np.ndarray, observed: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Returns log p(x_1 .. x_t) [S, T], log p(z_t, x_1 .. x_t-1) and log p(x_t|z_t) [S, T, N]."""
-    likely = _log_likelihood(model, x, observed)
+    likely = log_likelihood(model, x, observed)
     ahead = np.empty_like(likely)
     ahead[:, 0] = model.nodes.log_prior
     for t in range(1, ahead.shape[1]):
@@ -211,7 +213,7 @@ def _pushed(log_values: np.ndarray, transition: np.ndarray) -> np.ndarray:
         return np.log(np.exp(log_values - largest) @ transition) + largest
 
 
-def _log_likelihood(model: Grid, x: np.ndarray, observed: np.ndarray | None) -> np.ndarray:
+def log_likelihood(model: Grid, x: np.ndarray, observed: np.ndarray | None) -> np.ndarray:
     """Returns log p(x|z) at the nodes, [S, T, N]; 0 of what is not seen."""
     joint = mixture.log_joint(x.reshape(-1, x.shape[-1]), model.nodes)
     found = (joint - model.nodes.log_prior).reshape(*x.shape[:2], -1)

@@ -36,6 +36,7 @@ _TRUTH = ("truth",)
 _ONE = ("one latent",)
 _HELD_OUT = ("held-out points",)
 _SEQUENCES = ("sequences",)  # of a known curve
+_GAUSSIAN_SEQUENCES = ("sequences", "a Gaussian q")
 _NEW = ("new points",)  # of a truth, or held out
 _START = ("a start by order",)
 
@@ -293,6 +294,31 @@ _ALL = (
         "log p - ELBO of a fresh sequence over its length",
         heading="gap rate",
         needs=_SEQUENCES,
+    ),
+    Metric(
+        "family_gap_rate",
+        "its part that the best Gaussian of the sequence leaves",
+        needs=_GAUSSIAN_SEQUENCES,
+    ),
+    Metric(
+        "structure_gap_rate",
+        "its part that independent points cost; 0 where q ties them",
+        needs=_GAUSSIAN_SEQUENCES,
+    ),
+    Metric(
+        "amortisation_gap_rate",
+        "its part that the encoder loses against the best of its kind",
+        needs=_GAUSSIAN_SEQUENCES,
+    ),
+    Metric(
+        "mean_field_gap_rate",
+        "log p - ELBO of the best independent Gaussians, whatever q is",
+        needs=_GAUSSIAN_SEQUENCES,
+    ),
+    Metric(
+        "refined_gap_rate",
+        "gap_rate after 8 passes of refinement",
+        needs=("sequences", "potentials"),
     ),
     Metric(
         "order_of_path",

@@ -12,14 +12,17 @@ import numpy as np
 from spiral_vae import numerics
 from spiral_vae.exact import evaluate
 from spiral_vae.exact.inference import Encode, Posteriors, gaussians
-from spiral_vae.exact.sequences import Sequences
+from spiral_vae.exact.sequences import Sequences, Tied
 from spiral_vae.maths import shapes
 from spiral_vae.maths.observation import Observe
 from spiral_vae.model import networks
+from spiral_vae.model.dynamics import Seen
 from spiral_vae.model.likelihood import Likelihood
 from spiral_vae.model.posterior import Posterior
 from spiral_vae.process import Curve, Data
 from spiral_vae.training.train import Lane
+
+REFINEMENT = 8  # passes after which the gap of a sequence is shown besides
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,23 +88,52 @@ def _sequences(
         params = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float64), params)
         a = float(lane.dynamics.correlation(params))
 
-    def tied(x: np.ndarray, observed: np.ndarray) -> tuple[Posteriors, np.ndarray]:
+    def tied(x: np.ndarray, observed: np.ndarray, passes: int | None = None) -> Tied:
         heads = encode(x)
         with numerics.double():
-            law = lane.dynamics.tied(params, lane.posterior, length, jnp.asarray(observed, float))
-            if law is lane.posterior:
-                q = Posteriors(law, heads)
-                return q, q.kl
-            last = {name: jnp.asarray(head).T for name, head in heads.items()}
-            mean, logvar = (np.asarray(part).T for part in law.moments(last))
-            return gaussians(mean, logvar), np.asarray(law.kl(last))
+            given = jax.tree.map(lambda part: jnp.asarray(part, float), (heads, x, observed))
+            found = _tied(lane, params, *given, passes)
+            independent = lane.posterior.potential(given[0]) is None
+        if found is None:
+            q = Posteriors(lane.posterior, heads)
+            return Tied(q, q.kl)
+        mean, logvar, kl = map(np.asarray, found)
+        return Tied(gaussians(mean, logvar), kl, independent)
 
     true_a = float(lane.data.sequence_correlation)
     whole = None
     if held_out is not None:
         x = held_out.reshape(-1, length, held_out.shape[1]).astype(np.float64)
         whole = x, held_out_seen.reshape(-1, length).astype(np.float64)
-    return Sequences(length=length, a=a, true_a=true_a, tied=tied, held_out=whole)
+    return Sequences(
+        length=length,
+        a=a,
+        true_a=true_a,
+        tied=tied,
+        refined=functools.partial(tied, passes=REFINEMENT),
+        held_out=whole,
+    )
+
+
+@functools.partial(jax.jit, static_argnames="passes")
+def _tied(
+    lane: Lane,
+    params: networks.Params,
+    heads: dict[str, jax.Array],
+    x: jax.Array,
+    seen: jax.Array,
+    passes: int | None,
+) -> tuple[jax.Array, jax.Array, jax.Array] | None:
+    """Returns mean and logvar, [S T, 1], and the KL, [S T]; None where nothing is tied."""
+    points = Seen(x.T, params, params["likelihood"], lane.vae, lane.likelihood)
+    law = lane.dynamics.tied(params, lane.posterior, lane.data.sequence_length, seen, points)
+    if law is lane.posterior:
+        return None
+    if passes is not None:
+        law = law.refined(passes)
+    last = {name: head.T for name, head in heads.items()}
+    mean, logvar = law.moments(last)
+    return mean.T, logvar.T, law.kl(last)
 
 
 def functions_of(

@@ -18,7 +18,7 @@ from spiral_vae.fields import BOOLEAN, Together, field, integer, section
 from spiral_vae.maths.arrays import Number
 from spiral_vae.maths.ramp import Time
 from spiral_vae.model import networks, objective
-from spiral_vae.model.dynamics import Dynamics
+from spiral_vae.model.dynamics import Dynamics, Seen
 from spiral_vae.model.likelihood import Likelihood, Values
 from spiral_vae.model.networks import Heads, Networks
 from spiral_vae.model.objective import Objective
@@ -285,7 +285,13 @@ def loss_fn(
     bound_params = params
     if likelihood.separate:  # the decoder has a loss of its own
         bound_params = params | {"decoder": jax.lax.stop_gradient(params["decoder"])}
-    posterior = lane.dynamics.tied(params, lane.posterior, lane.data.sequence_length, batch.weight)
+    posterior = lane.dynamics.tied(
+        params,
+        lane.posterior,
+        lane.data.sequence_length,
+        batch.weight,
+        Seen(batch.x, params, own | carried, vae, likelihood),
+    )
     draws = lane.objective.draw(bound_params, batch.x, batch.eps, vae, posterior)
     residual = jax.lax.stop_gradient(batch.x[:, None] - draws.heads["mean"])
     moment = jnp.einsum("kb,ikb,jkb->ijb", shares(carried), residual, residual)

@@ -9,7 +9,8 @@ import pytest
 from spiral_vae import numerics
 from spiral_vae.exact import forward_backward, ground_truth, mixture, sequences
 from spiral_vae.exact.inference import gaussians
-from spiral_vae.exact.sequences import HOLE, HORIZONS, NUM_FRESH, Sequences
+from spiral_vae.exact.sequences import HOLE, HORIZONS, NUM_FRESH, Sequences, Tied
+from spiral_vae.maths.observation import around
 from spiral_vae.process import Spiral
 
 A, LENGTH = 0.98, 24
@@ -19,7 +20,7 @@ TRUTH = ground_truth.true_decoder(CURVE)
 
 def _tied(x, observed):
     """The prior as the posterior of each point, at no distance from the prior."""
-    return gaussians(np.zeros((len(x), 1)), np.zeros((len(x), 1))), np.zeros(len(x))
+    return Tied(gaussians(np.zeros((len(x), 1)), np.zeros((len(x), 1))), np.zeros(len(x)))
 
 
 def _judged(a):
@@ -51,6 +52,56 @@ def test_the_truth_is_at_no_distance_from_itself(itself):
     under = (mixture.log_joint(points, nodes) - nodes.log_prior) @ nodes.mass
     gap = np.mean(itself.law.log_evidence[:, -1]) / LENGTH - np.mean(under)
     np.testing.assert_allclose(metrics["gap_rate"], gap, rtol=1e-9)
+
+
+def test_the_parts_of_the_gap_make_the_whole(itself, memoryless):
+    for metrics in (itself.metrics, memoryless.metrics):
+        family, structure, amortisation = (
+            metrics[f"{name}_gap_rate"] for name in ("family", "structure", "amortisation")
+        )
+        np.testing.assert_allclose(family + structure + amortisation, metrics["gap_rate"])
+        np.testing.assert_allclose(family + structure, metrics["mean_field_gap_rate"])
+        assert family > -1e-6 and structure >= 0 and amortisation > 0
+        assert "refined_gap_rate" not in metrics
+    assert itself.metrics["structure_gap_rate"] > 0.005
+    assert memoryless.metrics["structure_gap_rate"] < 1e-6
+
+
+def test_of_a_line_every_part_is_known():
+    """Its posterior is Gaussian: the family leaves nothing, a shift of q and independence what
+    matrices say."""
+    a, sigma, length, shift = 0.9, 0.3, 12, 0.1
+    slope = np.array([0.8, -0.5])
+    rng = np.random.default_rng(6)
+    x = rng.normal(size=(3, length, 2))
+    observed = (rng.random((3, length)) < 0.8).astype(float)
+    prior = a ** np.abs(np.subtract.outer(np.arange(length), np.arange(length)))
+    mean, variance, kl, shifted, alone = [], [], [], 0.0, 0.0
+    for s in range(3):
+        own = np.linalg.inv(prior) + np.diag(observed[s]) * np.sum(slope**2) / sigma**2
+        covariance = np.linalg.inv(own)
+        mean.append(covariance @ (observed[s] * (x[s] @ slope)) / sigma**2 + shift)
+        variance.append(np.diag(covariance))
+        inside = np.trace(np.linalg.solve(prior, covariance)) - length
+        inside += mean[s] @ np.linalg.solve(prior, mean[s])
+        inside += np.linalg.slogdet(prior)[1] + np.linalg.slogdet(own)[1]
+        kl.append(np.full(length, 0.5 * inside / observed[s].sum()))
+        shifted += 0.5 * shift**2 * own.sum()
+        alone += 0.5 * (np.sum(np.log(np.diag(own))) - np.linalg.slogdet(own)[1])
+
+    def tied(x, observed):
+        q = gaussians(np.concatenate(mean)[:, None], np.log(np.concatenate(variance))[:, None])
+        return Tied(q, np.concatenate(kl), independent=False)
+
+    judged = Sequences(length, a, 0.0, tied, refined=tied, held_out=(x, observed))
+    with numerics.double():
+        found = sequences.judge_held_out(around(lambda z: z * slope, sigma), judged)
+    num = observed.sum()
+    np.testing.assert_allclose(found["family_gap_rate"], 0, atol=1e-8)
+    np.testing.assert_allclose(found["structure_gap_rate"], 0, atol=0)
+    np.testing.assert_allclose(found["amortisation_gap_rate"], shifted / num, atol=1e-8)
+    np.testing.assert_allclose(found["mean_field_gap_rate"], alone / num, atol=1e-8)
+    assert found["refined_gap_rate"] == found["gap_rate"]
 
 
 def test_without_memory_points_are_forecast_and_imputed_as_single_ones(memoryless, itself):

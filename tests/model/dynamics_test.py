@@ -22,10 +22,10 @@ def heads():
         }
 
 
-def _tied(posterior, weight=None):
+def _tied(posterior, weight=None, seen=None):
     dynamics = Markov(start=A)
     weight = jnp.ones(S * T) if weight is None else jnp.asarray(weight)
-    return dynamics.tied(dynamics.init(), posterior, T, weight)
+    return dynamics.tied(dynamics.init(), posterior, T, weight, seen)
 
 
 def _kl(mean, covariance):
@@ -73,7 +73,7 @@ def test_of_what_is_not_seen_the_prior_is_left(heads):
 
 def test_without_dynamics_the_posterior_is_itself():
     posterior = Potential()
-    assert Independent().tied({}, posterior, T, jnp.ones(T)) is posterior
+    assert Independent().tied({}, posterior, T, jnp.ones(T), None) is posterior
 
 
 def test_a_potential_alone_is_the_prior_times_it(heads):

@@ -7,6 +7,7 @@ import jax
 
 from spiral_vae.fields import Together, contract, kind
 from spiral_vae.maths.arrays import Number
+from spiral_vae.model.dynamics.refinement import Seen
 from spiral_vae.model.networks import Params
 from spiral_vae.model.posterior import Posterior
 
@@ -38,7 +39,7 @@ class Dynamics:
         return 0.0
 
     def tied(
-        self, params: Params, posterior: Posterior, length: int, weight: jax.Array
+        self, params: Params, posterior: Posterior, length: int, weight: jax.Array, seen: Seen
     ) -> Posterior:
         """Returns the posterior of points that are sequences, one after the other.
 
@@ -47,8 +48,9 @@ class Dynamics:
           posterior: of single points.
           length: T, of a sequence.
           weight: 1 for each point that is seen, 0 for others, [S T].
+          seen: the points themselves, for who looks at them besides the encoder.
         """
-        del params, length, weight
+        del params, length, weight, seen
         return posterior
 
 

@@ -2,8 +2,9 @@
 
     z_1 ~ N(0, 1),  z' = a z + sqrt(1 - a^2) e,   a = exp(-1 / tau),  1 - a^2 = -expm1(-2 / tau)
 
-Of the posteriors, one with potentials becomes the Kalman smoother of these, and any other that of
-each point for itself, under the dynamics as a prior: mean field, to show what structure buys.
+Of the posteriors, one with potentials becomes the Kalman smoother of these, which may be refined
+before, and any other that of each point for itself, under the dynamics as a prior: mean field, to
+show what structure buys.
 """
 
 import dataclasses
@@ -16,7 +17,9 @@ from spiral_vae.fields import POSITIVE, Together, field, finite, kind
 from spiral_vae.maths import gaussian, kalman
 from spiral_vae.maths.arrays import Number
 from spiral_vae.maths.chain import Chain
+from spiral_vae.model.dynamics import refinement
 from spiral_vae.model.dynamics.base import Dynamics
+from spiral_vae.model.dynamics.refinement import Seen
 from spiral_vae.model.networks import Params
 from spiral_vae.model.posterior import Posterior
 from spiral_vae.model.posterior.base import Heads
@@ -44,6 +47,11 @@ class Markov(Dynamics):
             ("dynamics.kind", "objective.kind"),
             lambda kind, objective: kind != "markov" or objective in _OBJECTIVES,
             "objective.kind must be one of elbo, evidence under dynamics",
+        ),
+        Together(
+            ("dynamics.kind", "objective.estimator"),
+            lambda kind, estimator: kind != "markov" or estimator == "reparameterised",
+            "objective.estimator must be 'reparameterised' under dynamics",
         ),
         Together(
             ("dynamics.kind", "encoder.sleep", "encoder.after"),
@@ -74,7 +82,7 @@ class Markov(Dynamics):
         return jnp.exp(-jnp.exp(-params["dynamics"]["log_tau"]))
 
     def tied(
-        self, params: Params, posterior: Posterior, length: int, weight: jax.Array
+        self, params: Params, posterior: Posterior, length: int, weight: jax.Array, seen: Seen
     ) -> Posterior:
         rate = jnp.exp(-params["dynamics"]["log_tau"])
         return Tied(
@@ -83,6 +91,8 @@ class Markov(Dynamics):
             noise=-jnp.expm1(-2 * rate),
             length=length,
             weight=weight,
+            seen=seen,
+            num_passes=posterior.passes,
         )
 
 
@@ -95,6 +105,11 @@ class Tied(Posterior):
     noise: jax.Array  # 1 - a^2
     length: int  # T
     weight: jax.Array  # [S T]
+    seen: Seen
+    num_passes: int = 0  # of refinement
+
+    def refined(self, passes: int) -> Posterior:
+        return dataclasses.replace(self, num_passes=passes)
 
     def heads(self, latent_dim: int) -> dict[str, int]:
         return self.alone.heads(latent_dim)
@@ -112,7 +127,11 @@ class Tied(Posterior):
         return gaussian.log_prob(z, mean[:, None], logvar[:, None])
 
     def kl(self, heads: Heads) -> jax.Array:
-        """Returns KL(q || p) of whole sequences over their points, of equal shares, [S T]."""
+        """Returns KL(q || p) of whole sequences over their points, of equal shares, [S T].
+
+        Where q is refined, it has besides the gradient of KL(q || what the encoder says), by which
+        the encoder learns: through q none comes to it.
+        """
         _, _, kl = self._solved(heads)
         seen = jnp.sum(self.weight.reshape(-1, self.length), axis=1)
         return jnp.repeat(kl / jnp.maximum(seen, 1), self.length)
@@ -133,11 +152,47 @@ class Tied(Posterior):
         found = self.alone.potential(heads)
         if found is None:
             return self._mean_field(heads)
-        h, precision = (self._by_time(part[0] * self.weight) for part in found)
+        told = self._by_time(found[0][0] * self.weight), self._by_time(found[1][0] * self.weight)
+        h, precision = self._refined(*told) if self.num_passes else told
         law = kalman.smooth(h, precision, self.a, self.noise)
         square = law.mean**2 + law.variance
         kl = jnp.sum(h * law.mean - 0.5 * precision * square, axis=0) - law.log_z
+        if self.num_passes:
+            mean, second = jax.lax.stop_gradient((law.mean, square))
+            fit = self._fit(told[0], told[1], mean, second)
+            kl += fit - jax.lax.stop_gradient(fit)
         return self._by_point(law.mean), jnp.log(self._by_point(law.variance)), kl
+
+    def _refined(self, h: jax.Array, precision: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Returns refined potentials, [T, S]."""
+        a, noise = jax.lax.stop_gradient((self.a, self.noise))
+
+        def marginals(h: jax.Array, precision: jax.Array) -> tuple[jax.Array, jax.Array]:
+            law = kalman.smooth(*self._potentials(h, precision), a, noise)
+            return self._by_point(law.mean), self._by_point(law.variance)
+
+        start = self._by_point(h), self._by_point(precision)
+        found = refinement.refined(*start, marginals, self.seen, self.num_passes)
+        return self._potentials(*found)
+
+    def _potentials(self, h: jax.Array, precision: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Returns those of single points, [S T] both, by time, none where nothing is seen."""
+        return self._by_time(h * self.weight), self._by_time(precision * self.weight)
+
+    def _fit(
+        self, h: jax.Array, precision: jax.Array, mean: jax.Array, square: jax.Array
+    ) -> jax.Array:
+        """Returns KL(q || the law with these potentials) up to a constant, [S].
+
+        Args:
+          h: [T, S].
+          precision: [T, S].
+          mean: E_q z, [T, S].
+          square: E_q z^2, [T, S].
+        """
+        a, noise = jax.lax.stop_gradient((self.a, self.noise))
+        law = kalman.smooth(h, precision, a, noise)
+        return law.log_z - jnp.sum(h * mean - 0.5 * precision * square, axis=0)
 
     def _mean_field(self, heads: Heads) -> tuple[jax.Array, jax.Array, jax.Array]:
         """Returns the same of independent q, of which E_q log p(z_1 .. z_T) is needed."""

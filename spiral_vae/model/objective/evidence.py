@@ -73,7 +73,7 @@ class Evidence(Objective):
         z, log_weight = self._nodes(ndtr(eps))
         heads = vae.encode(params, x)
         everywhere = jnp.broadcast_to(z, (*z.shape[:2], x.shape[-1]))
-        log_ratio = gaussian.log_prior(z) - posterior.log_prob(heads, everywhere)
+        log_ratio = gaussian.log_prior(z) - posterior.refined(0).log_prob(heads, everywhere)
         kl = jnp.zeros(x.shape[1:])
         decoded, chain = vae.decode(params, z), posterior.chain(z)
         return Draws(z, decoded, log_ratio, kl, log_ratio, log_weight, chain=chain)

@@ -178,6 +178,16 @@ class Posterior(abc.ABC):
         del z
         return None
 
+    @property
+    def passes(self) -> int:
+        """How often potentials are refined where dynamics tie them together."""
+        return 0
+
+    def refined(self, passes: int) -> "Posterior":
+        """Returns the same with so many passes of refinement; 0: what the encoder itself says."""
+        del passes
+        return self
+
     def latent_dim(self, heads: Heads) -> int:
         """Returns the number of latents, from the sizes of the heads."""
         sizes = {name: len(head) for name, head in heads.items()}

@@ -12,7 +12,7 @@ from typing import ClassVar
 import jax
 import jax.numpy as jnp
 
-from spiral_vae.fields import kind
+from spiral_vae.fields import Together, field, integer, kind
 from spiral_vae.model.posterior.base import Heads, Posterior
 from spiral_vae.model.posterior.gaussian import Gaussian
 
@@ -23,6 +23,25 @@ class Potential(Posterior):
     """The prior times a Gaussian potential."""
 
     gaussian: ClassVar[bool] = True
+    together: ClassVar[tuple[Together, ...]] = (
+        Together(
+            ("posterior.refinement", "dynamics.kind"),
+            lambda refinement, dynamics: refinement == 0 or dynamics != "none",
+            "posterior.refinement is of sequences: it must be 0 without dynamics",
+        ),
+    )
+
+    refinement: int = field(
+        0,
+        integer(0, 100),
+        "passes by which the decoder refines the potentials of a sequence; the encoder learns from "
+        "the outcome",
+        static=True,
+    )
+
+    @property
+    def passes(self) -> int:
+        return self.refinement
 
     def heads(self, latent_dim: int) -> dict[str, int]:
         return {"mean": latent_dim, "logvar": latent_dim}
