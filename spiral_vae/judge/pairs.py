@@ -37,7 +37,7 @@ class Paired:
 
     @property
     def verdict(self) -> str:
-        """'better' or 'worse' where the interval leaves 0 out, else 'unclear'; 'the same': all 0."""
+        """'better' or 'worse' where the interval leaves 0 out; 'the same': all are 0."""
         if np.all(self.difference == 0):
             return "the same"
         if len(self.difference) < _FEWEST:
