@@ -36,7 +36,7 @@ PROBLEMS = 8  # draws of mu, of the points and of the steps
 STEP = 0.01  # of each parameter away from its optimum
 VARIANCE = 2 / 3  # of q
 GROUPS = ("A", "b", "mu")  # the first two are of the encoder
-_NODES = 601  # of the quadrature over sqrt(S)
+_NODES = 201  # of the quadrature over sqrt(S)
 _DEGREE = 16  # of the polynomial through the derivative of L_K
 
 
@@ -70,22 +70,27 @@ def problem(seed: int, dim: int, num_points: int) -> Problem:
 
 def slope_of_bound(dim: int, num_samples: int, noncentrality: np.ndarray) -> np.ndarray:
     """Returns d(L_K - log p) / d(noncentrality of S) at each of some values, [P]."""
-    # Places of sqrt(S) between which no singularity of a density lies, also in one dimension.
-    top = np.sqrt(noncentrality.max()) + np.sqrt(dim) + 9
-    r = (np.arange(_NODES) + 0.5) * top / _NODES
+    # Over sqrt(S), whose density is smooth up to 0 in any dimension.
+    r, weight = np.polynomial.legendre.leggauss(_NODES)
+    half = 0.5 * (np.sqrt(noncentrality.max()) + np.sqrt(dim) + 9)
+    r, weight = half * (1 + r), half * weight
     log_w = jnp.asarray(-(r**2) / 6)
-    derivative = jax.jit(jax.grad(functools.partial(bound.log_mean, num_samples=num_samples), 1))
-
     def slope(value: float) -> float:
-        density, more = (_density(r, value, num) * top / _NODES for num in (dim, dim + 2))
+        density, more = (weight * _density(r, value, num) for num in (dim, dim + 2))
         # The law of S as its noncentrality grows; and E w = p(x) fixes what belongs to log w.
         change = 0.5 * (more - density)
         with np.errstate(divide="ignore"):
-            by_weight = np.asarray(derivative(log_w, jnp.asarray(np.log(density))))
+            log_weight = jnp.asarray(np.log(density))
+        by_weight = np.asarray(_by_weight(log_w, log_weight, num_samples))
         seen = density > 0
         return 1 / 8 + float(np.sum(by_weight[seen] * change[seen] / density[seen]))
 
     return np.array([slope(value) for value in noncentrality])
+
+
+@functools.partial(jax.jit, static_argnames=("num_samples",))
+def _by_weight(log_w: jax.Array, log_weight: jax.Array, num_samples: int) -> jax.Array:
+    return jax.grad(bound.log_mean, 1)(log_w, log_weight, num_samples)
 
 
 def _density(r: np.ndarray, noncentrality: float, dim: int) -> np.ndarray:
@@ -227,7 +232,7 @@ def slope(rows: list[dict[str, Any]], smallest: int = 16) -> float:
 
 
 def signal_to_noise(experiment: Experiment) -> None:
-    size = ((1, 4), 8, 4) if experiment.quick else (SAMPLES, NUM_POINTS, REPEATS)
+    size = ((16, 64), 8, 4) if experiment.quick else (SAMPLES, NUM_POINTS, REPEATS)
     seeds = range(2 if experiment.quick else PROBLEMS)
     with numerics.double():
         rows = [row for dim in DIMENSIONS for seed in seeds for row in measured(seed, dim, *size)]
