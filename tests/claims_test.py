@@ -7,9 +7,10 @@ import pytest
 from scipy import integrate
 from scipy.stats import norm
 
-from experiments.claims import Denoising, rate, regularised, signal_to_noise, width, wrong_models
+from experiments.claims import rate, regularised, signal_to_noise, width, wrong_models
 from spiral_vae import base_config, numerics
-from spiral_vae.config import axes, lanes
+from spiral_vae.config import axes, lanes, sources
+from spiral_vae.config.values import with_values
 from spiral_vae.exact import bound
 from spiral_vae.exact.inference import gaussians
 from spiral_vae.maths.observation import around
@@ -146,7 +147,7 @@ def test_denoising_is_the_elbo_of_an_encoder_that_sees_noise(noise):
     (group,) = lanes.groups(config, axes.expand(config, ())[1])
     lane = jax.tree.map(lambda leaf: jnp.asarray(leaf[0]), group.lanes)
     state, _ = train.init(lane)
-    own = Denoising(input_noise=noise, num_samples=3)
+    own = sources.load_file(regularised.KIND).Denoising(input_noise=noise, num_samples=3)
     x, eps = (
         jax.random.normal(jax.random.key(i), shape)
         for i, shape in enumerate(((2, 5), own.noise_shape(1, 1, 5)))
@@ -176,7 +177,7 @@ def test_a_gaussian_pays_for_one_of_two_modes():
 
 
 def lanes_of(curve):
-    config = base_config(wrong_models.CURVES[curve], wrong_models.SOURCE)
+    config = with_values(wrong_models.get_config(), wrong_models.CURVES[curve])
     group = lanes.groups(config, axes.expand(config, ())[1])[0]
     return jax.tree.map(lambda leaf: float(np.asarray(leaf)[0]), group.lanes.data)
 

@@ -71,12 +71,6 @@ WAYS = {
     "posteriors": posteriors.WAYS,
     "amortisation": amortisation.WAYS,
     "dynamics": dynamics.WAYS,
-    regularised.SOURCE: regularised.WAYS,
-    wrong_models.SOURCE: {
-        f"{curve}, {way}": of_curve | own
-        for curve, of_curve in wrong_models.CURVES.items()
-        for way, own in wrong_models.WAYS.items()
-    },
 }
 
 
@@ -84,6 +78,23 @@ WAYS = {
 def test_the_fields_of_every_way_are_sound_and_used(name, way):
     """The quick size tries the last ways only."""
     config = with_values(sources.load(name), WAYS[name][way])
+    _, rows = axes.expand(config, config.sweep)
+    assert len(rows) == config.num_seeds
+
+
+CLAIMS = [
+    *((regularised, way) for way in regularised.WAYS.values()),
+    *(
+        (wrong_models, curve | way)
+        for curve in wrong_models.CURVES.values()
+        for way in wrong_models.WAYS.values()
+    ),
+]
+
+
+@pytest.mark.parametrize(("module", "way"), CLAIMS)
+def test_the_fields_of_every_way_of_a_claim_are_sound_and_used(module, way):
+    config = with_values(module.get_config(), way)
     _, rows = axes.expand(config, config.sweep)
     assert len(rows) == config.num_seeds
 

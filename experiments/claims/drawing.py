@@ -57,42 +57,47 @@ def signal_to_noise(rows: Rows) -> Figure:
 
 
 @plotting.styled
-def rate(rows: Rows) -> Figure:
-    """Returns K times the gap of some points, and over all points that over its prediction."""
+def rate(rows: Rows, deep: float) -> Figure:
+    """Returns K times the gap of some points, and that over its prediction, for each kind of q.
+
+    Args:
+      rows: of experiments/claims/rate.py.
+      deep: depth of the valley from which on there is a prediction.
+    """
     figure = plotting.new_figure(4.2)
     single, *ratios = figure.subplots(1, 3, width_ratios=[1.2, 1, 1])
     first = [row for row in rows if row["q"] == "encoder" and row["seed"] == rows[0]["seed"]]
-    chosen = sorted({row["point"] for row in first})
-    half = {p: next(r["predicted"] for r in first if r["point"] == p) for p in chosen}
-    ranked = sorted(chosen, key=lambda point: half[point])
-    some = [ranked[int(share * (len(ranked) - 1))] for share in (0.1, 0.5, 0.75, 0.9)]
+    ranked = sorted(first, key=lambda row: row["depth"])
+    some = [ranked[int(share * (len(ranked) - 1))]["point"] for share in (0.1, 0.4, 0.7, 1.0)]
     for point, colour in zip(some, (MODEL, BEST, ENCODER, DATA), strict=True):
         own = [row for row in first if row["point"] == point]
         single.plot(_values(own, "samples"), _values(own, "scaled_gap"), "o-", color=colour)
-        single.axhline(half[point], color=TRUTH, linestyle="--", linewidth=1)
+        if own[0]["depth"] > deep:
+            single.axhline(own[0]["predicted"], color=TRUTH, linestyle="--", linewidth=1)
     single.plot([], [], "o-", color=MODEL, label="exact")
     single.plot([], [], "--", color=TRUTH, linewidth=1, label=r"predicted, $\chi^2/2$")
     single.set(xscale="log", yscale="log", xlabel="samples $K$", title="four points, one encoder")
     single.set_ylabel(r"$K (\log p - L_K)$, nats")
     for axes, name in zip(ratios, dict.fromkeys(row["q"] for row in rows), strict=True):
         own = [row for row in rows if row["q"] == name]
+        seen = [row for row in own if row["depth"] > deep]
         places = sorted({row["samples"] for row in own})
-        values = [
-            np.quantile(
-                _values(part, "scaled_gap") / _values(part, "predicted"),
-                [0.1, 0.25, 0.5, 0.75, 0.9],
-            )
-            for part in ([row for row in own if row["samples"] == num] for num in places)
-        ]
-        lowest, low, middle, high, highest = np.transpose(values)
-        axes.fill_between(places, lowest, highest, color=MODEL, alpha=0.2, linewidth=0)
-        axes.fill_between(places, low, high, color=MODEL, alpha=0.3, linewidth=0)
-        axes.plot(places, middle, "o-", color=MODEL)
+        for low, high in ((0.1, 0.9), (0.25, 0.75)):
+            band = [_ratio(seen, num, (low, high)) for num in places]
+            axes.fill_between(places, *np.transpose(band), color=MODEL, alpha=0.25, linewidth=0)
+        axes.plot(places, [_ratio(seen, num, 0.5) for num in places], "o-", color=MODEL)
         axes.axhline(1, color=TRUTH, linestyle="--", linewidth=1)
-        axes.set(xscale="log", xlabel="samples $K$", ylim=(0, 1.3), title=name)
-        if name == "encoder":
-            axes.set_ylabel(r"over $\chi^2/2$: median, 50 and 80 %")
+        share = f"{len(seen) / len(own):.0%} of points"
+        axes.set(xscale="log", xlabel="samples $K$", ylim=(0, 2), title=f"{name},\n{share}")
+        axes.set_ylabel(r"over $\chi^2/2$: median, 50, 80 %" if name == "encoder" else "")
     return plotting.shared_legend(figure)
+
+
+def _ratio(rows: Rows, num: int, at: float | tuple[float, float]) -> np.ndarray:
+    own = [row for row in rows if row["samples"] == num]
+    if not own:
+        return np.full(np.shape(at), np.nan)
+    return np.quantile(_values(own, "scaled_gap") / _values(own, "predicted"), at)
 
 
 @plotting.styled

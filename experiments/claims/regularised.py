@@ -13,15 +13,17 @@ Held-out likelihood is -E log p under the truth, by quadrature. Told are means a
 over seeds of the difference from the plain way, seed by seed; the claim is a difference below 0.
 """
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+from ml_collections import ConfigDict
 
-import spiral_vae
 from experiments.claims import drawing
 from experiments.experiment import Experiment, main
+from spiral_vae.config import sources
 
-SOURCE = "claims:regularised"
+KIND = Path(__file__).with_name("denoising.py")
 PLAIN = "plain, 32 units"
 WAYS: dict[str, dict[str, Any]] = {
     PLAIN: {},
@@ -39,6 +41,12 @@ WAYS: dict[str, dict[str, Any]] = {
 }
 NUM_POINTS = (200, 50)
 METRICS = ("nll", "inference_gap_new")
+
+
+def get_config() -> ConfigDict:
+    """Returns the config that the ways differ from, with the fields of the kind of its own."""
+    sources.load_file(KIND)
+    return sources.load("claims:regularised")
 
 
 def paired(rows: list[dict[str, Any]], metric: str, plain: str = PLAIN) -> tuple[float, float, int]:
@@ -64,7 +72,7 @@ def regularised(experiment: Experiment) -> None:
         for way, own in list(WAYS.items())[: 2 if experiment.quick else None]:
             label = f"{num} {way}".replace(",", "").replace(" ", "_")
             overrides = {"data.num_points": num, "train.batch_size": num, **own}
-            found = experiment.sweep(label, spiral_vae.base_config({}, SOURCE), overrides).rows
+            found = experiment.sweep(label, get_config(), overrides).rows
             rows += [{"num_points": num, "way": way, **row} for row in found]
     table = differences(rows)
     experiment.save(drawing.regularised(table), rows)

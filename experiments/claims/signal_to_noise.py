@@ -75,6 +75,7 @@ def slope_of_bound(dim: int, num_samples: int, noncentrality: np.ndarray) -> np.
     half = 0.5 * (np.sqrt(noncentrality.max()) + np.sqrt(dim) + 9)
     r, weight = half * (1 + r), half * weight
     log_w = jnp.asarray(-(r**2) / 6)
+
     def slope(value: float) -> float:
         density, more = (weight * _density(r, value, num) for num in (dim, dim + 2))
         # The law of S as its noncentrality grows; and E w = p(x) fixes what belongs to log w.

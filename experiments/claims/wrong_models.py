@@ -18,21 +18,24 @@ samples, a mixture of four Gaussians by sticking the landing, and the evidence i
 import dataclasses
 import functools
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+from ml_collections import ConfigDict
 
 import spiral_vae
 from experiments.claims import drawing
 from experiments.experiment import Experiment, main
 from spiral_vae import numerics
+from spiral_vae.config import sources
 from spiral_vae.exact import ground_truth, inference
 from spiral_vae.exact.best import best_gaussian
 from spiral_vae.maths import observation
 from spiral_vae.maths.observation import Observe
 from spiral_vae.process import Curve
 
-SOURCE = "claims:wrong_models"
+KIND = Path(__file__).with_name("absolute_value.py")
 CURVES: dict[str, dict[str, Any]] = {
     "circle": {"data.kind": "circle"},
     "figure eight": {"data.kind": "figure_eight"},
@@ -47,6 +50,12 @@ WAYS: dict[str, dict[str, Any]] = {
     "evidence": {"objective.kind": "evidence", "objective.num_samples": 64},
 }
 NUM_DRAWS = 200  # that prices are means over
+
+
+def get_config() -> ConfigDict:
+    """Returns the config that the ways differ from, with the fields of the kind of its own."""
+    sources.load_file(KIND)
+    return sources.load("claims:wrong_models")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,7 +113,7 @@ def wrong_models(experiment: Experiment) -> None:
         truth = None
         for way, own in list(WAYS.items())[: 1 if quick else None]:
             label = f"{curve} {way}".replace(",", "").replace(" ", "_")
-            config = spiral_vae.base_config({}, SOURCE)
+            config = get_config()
             outcome = experiment.sweep(label, config, {**of_curve, **own})
             lanes = spiral_vae.open(outcome.workdir).lanes
             for row, lane in zip(outcome.rows, lanes, strict=True):
