@@ -4,7 +4,7 @@ import ml_collections
 
 from spiral_vae.configs import posteriors
 
-SEEDS = {"rate": 4, "regularised": 16, "wrong_models": 8}
+SEEDS = {"rate": 4, "regularised": 16, "wrong_models": 6}
 
 
 def get_config(part: str = "rate") -> ml_collections.ConfigDict:

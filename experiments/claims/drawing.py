@@ -67,7 +67,8 @@ def rate(rows: Rows, deep: float) -> Figure:
     figure = plotting.new_figure(4.2)
     single, *ratios = figure.subplots(1, 3, width_ratios=[1.2, 1, 1])
     first = [row for row in rows if row["q"] == "encoder" and row["seed"] == rows[0]["seed"]]
-    ranked = sorted(first, key=lambda row: row["depth"])
+    # Points without a valley come first, the others by chi^2.
+    ranked = sorted(first, key=lambda row: (row["depth"] > deep) * (1 + row["predicted"]))
     some = [ranked[int(share * (len(ranked) - 1))]["point"] for share in (0.1, 0.4, 0.7, 1.0)]
     for point, colour in zip(some, (MODEL, BEST, ENCODER, DATA), strict=True):
         own = [row for row in first if row["point"] == point]

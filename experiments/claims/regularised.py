@@ -32,10 +32,9 @@ WAYS: dict[str, dict[str, Any]] = {
             "objective.kind": "denoising",
             "objective.input_noise": noise,
         }
-        for noise in (0.1, 0.2, 0.4)
+        for noise in (0.05, 0.1, 0.2)
     },
     "8 units": {"model.encoder.hidden_dim": 8},
-    "4 units": {"model.encoder.hidden_dim": 4},
     "128 units": {"model.encoder.hidden_dim": 128},
     "mixture of 4, STL": {"posterior.kind": "mixture", "objective.estimator": "stl"},
 }

@@ -33,6 +33,7 @@ from spiral_vae import numerics
 SPREADS = {"as the model says": 1.0, "as the code has it": 5.0}  # of z in the data
 WIDTHS = (1, 2, 4, 8, 16, 32)
 NUM_POINTS = (100, 1_000, 10_000)
+SHOWN = 1_000  # points of the figure
 NUM_SEEDS = 4
 STEPS = 4_000
 BATCH = 256
@@ -99,13 +100,13 @@ def best_theta(x: jax.Array, q: Q, num: int = FINE_NODES) -> Theta:
     return Theta(jnp.sum(precision * (x[..., None] - z * jnp.sin(z) - z)) / total, 1 / total)
 
 
-@functools.partial(jax.jit, static_argnames=("normed", "num"))
+@functools.partial(jax.jit, static_argnames=("num",))
 def total(x: jax.Array, q: Q, theta: Theta, normed: bool, num: int = FINE_NODES) -> jax.Array:
     """Returns the ELBO, nats."""
     return jnp.sum(bound_of(x, q, theta, normed, num)) + of_theta(theta)
 
 
-@functools.partial(jax.jit, static_argnames=("normed",))
+@jax.jit
 def searched(x: jax.Array, theta: Theta, normed: bool) -> Q:
     """Returns the best q found for each point, from the best mean of the grid for each scale."""
     mean, log_scale = (jnp.asarray(a) for a in np.meshgrid(*_STARTS, indexing="ij"))
@@ -122,7 +123,7 @@ def searched(x: jax.Array, theta: Theta, normed: bool) -> Q:
     return Q(*(jnp.take_along_axis(part, rows, axis=1)[:, 0] for part in found))
 
 
-@functools.partial(jax.jit, static_argnames=("normed", "steps"))
+@functools.partial(jax.jit, static_argnames=("steps",))
 def climbed(x: jax.Array, q: Q, theta: Theta, normed: bool, steps: int = 15) -> Q:
     """Returns q after steps of Newton's method, damped so that no bound falls."""
 
@@ -236,7 +237,7 @@ def _trained(
     return jax.lax.scan(step, start, jax.random.split(key, steps))[0][0][0]
 
 
-@functools.partial(jax.jit, static_argnames=("width", "steps", "normed"))
+@functools.partial(jax.jit, static_argnames=("width", "steps"))
 def amortised(x: jax.Array, key: jax.Array, width: int, steps: int, normed: bool) -> list:
     """Returns networks trained on points x [N]."""
     own, more = jax.random.split(key)
@@ -247,7 +248,7 @@ def amortised(x: jax.Array, key: jax.Array, width: int, steps: int, normed: bool
     return _trained(init(own, width), x, more, of, steps, normed, BATCH, NODES)
 
 
-@functools.partial(jax.jit, static_argnames=("steps", "normed"))
+@functools.partial(jax.jit, static_argnames=("steps",))
 def followed(x: jax.Array, key: jax.Array, steps: int, normed: bool) -> Q:
     """Returns factorised q after steps of Adam from where the published code starts them."""
     own, more = jax.random.split(key)
@@ -292,10 +293,10 @@ def measured(
         ]
 
 
-def shown(spread: float, width: int, steps: int) -> dict[str, np.ndarray]:
-    """Returns the mean of the best q and of a network against x, at 1 000 points."""
+def shown(spread: float, num: int, width: int, steps: int) -> dict[str, np.ndarray]:
+    """Returns the mean of the best q and of a network against x, at so many points."""
     normed = spread == 1.0
-    x, theta = draw(0, 1_000, spread)
+    x, theta = draw(0, num, spread)
     x = np.sort(x)
     with numerics.single():
         single = jnp.asarray(x, jnp.float32)
@@ -308,15 +309,16 @@ def shown(spread: float, width: int, steps: int) -> dict[str, np.ndarray]:
 
 def width(experiment: Experiment) -> None:
     quick = experiment.quick
-    widths, steps = (WIDTHS[1:2], 20) if quick else (WIDTHS, STEPS)
+    numbers, widths, steps = ((20,), WIDTHS[1:2], 20) if quick else (NUM_POINTS, WIDTHS, STEPS)
     rows = [
         {"setting": name, **row}
         for name, spread in SPREADS.items()
-        for num in NUM_POINTS[: 1 if quick else None]
+        for num in numbers
         for seed in range(1 if quick else NUM_SEEDS)
         for row in measured(spread, num, seed, widths, steps)
     ]
-    lines = {name: shown(spread, widths[-1], steps) for name, spread in SPREADS.items()}
+    num = min(numbers[-1], SHOWN)
+    lines = {name: shown(spread, num, widths[-1], steps) for name, spread in SPREADS.items()}
     experiment.save(drawing.width(rows, lines), rows)
     for key in dict.fromkeys((row["setting"], row["num_points"], row["width"]) for row in rows):
         own = [row for row in rows if (row["setting"], row["num_points"], row["width"]) == key]

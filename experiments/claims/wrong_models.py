@@ -11,7 +11,7 @@ truth falls short of the entropy by its price, E KL(q* || p*(z|x)), and that of 
 and its own price. The ELBO prefers the model where that sum is smaller. Prices are means over 200
 draws of the truth, KL is quadrature.
 
-1 000 random points of each curve, sigma known, 8 seeds: the ELBO, a bound with 8 importance
+1 000 random points of each curve, sigma known, 6 seeds: the ELBO, a bound with 8 importance
 samples, a mixture of four Gaussians by sticking the landing, and the evidence itself by quadrature.
 """
 
