@@ -198,7 +198,7 @@ def test_a_point_s_bound_is_an_integral(normed):
     expected, _ = integrate.quad(integrand, -6, 6, epsabs=1e-12)
     q = width.Q(jnp.asarray([mean]), jnp.asarray([log_scale]))
     for num in (width.NODES, width.FINE_NODES):
-        found = width.bound_of(jnp.asarray([x]), q, theta, normed, num)
+        found = width.bound_of(jnp.asarray([x]), width.moments(q, normed, num), theta)
         np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
@@ -213,7 +213,8 @@ def test_the_best_theta_is_where_the_bound_is_flat():
 def test_the_search_finds_what_no_other_q_exceeds(spread):
     x, theta = width.draw(1, 6, spread)
     points, of = jnp.asarray(x), width.Theta(jnp.asarray(theta), jnp.asarray(0.0))
-    found = width.bound_of(points, width.searched(points, of, True), of, True, width.FINE_NODES)
+    q = width.searched(points, of, True)
+    found = width.bound_of(points, width.moments(q, True, width.FINE_NODES), of)
     z = np.linspace(-20, 20, 40_001)
     log_joint = norm.logpdf(z) + norm.logpdf(
         x[:, None], theta + z * np.sin(z) + z, np.exp(np.cos(z))
@@ -223,7 +224,7 @@ def test_the_search_finds_what_no_other_q_exceeds(spread):
     mean, log_scale = np.meshgrid(np.linspace(-12, 12, 481), np.linspace(-3, 0.5, 36))
     q = width.Q(jnp.asarray(mean), jnp.asarray(log_scale))
     for i in range(6):
-        others = width.bound_of(points[i], q, of, True, width.FINE_NODES)
+        others = width.bound_of(points[i], width.moments(q, True, width.FINE_NODES), of)
         assert found[i] >= jnp.max(others) - 1e-9
 
 

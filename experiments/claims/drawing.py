@@ -110,14 +110,14 @@ def regularised(table: Rows) -> Figure:
     panels = figure.subplots(len(settings), 3, squeeze=False, sharey=True)
     labels = {
         "nll": r"change of $-\mathrm{E}\,\log p$, nats",
-        "inference_gap_new": "change of the gap at new points, nats",
+        "inference_gap_new": "change of the new gap, nats",
         "overfit_gap": "training points likelier by, nats",
     }
     for line, num in zip(panels, settings, strict=True):
         own = [row for row in table if row["num_points"] == num]
         places = [ways.index(row["way"]) for row in own]
         for axes, metric in zip(line, labels, strict=True):
-            bars = 0 if metric == "overfit_gap" else 2 * _values(own, f"{metric}_error")
+            bars = 2 * _values(own, f"{metric}_error")
             axes.errorbar(_values(own, metric), places, xerr=bars, fmt="o", color=MODEL)
             axes.axvline(0, color=TRUTH, linestyle=":", linewidth=1)
             axes.xaxis.set_major_locator(MaxNLocator(4))

@@ -83,12 +83,13 @@ def regularised(experiment: Experiment) -> None:
         ]
         print(
             f"{row['num_points']} points, {row['way']}: {'; '.join(cells)}; overfit gap "
-            f"{row['overfit_gap']:.3f}, kl to truth {row['kl_to_truth']:.4f}"
+            f"{row['overfit_gap']:.3f} +- {row['overfit_gap_error']:.3f}, kl to truth, median, "
+            f"{row['kl_to_truth']:.4f}"
         )
 
 
 def differences(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Returns a row for each setting and way: what `paired` says of each metric, and medians."""
+    """Returns a row for each setting and way: what `paired` says of each metric, and more."""
     table = []
     for num, way in dict.fromkeys((row["num_points"], row["way"]) for row in rows):
         own = [row for row in rows if row["num_points"] == num and row["way"] in (way, PLAIN)]
@@ -98,8 +99,10 @@ def differences(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
             found = (0.0, 0.0, 0) if way == PLAIN else paired(own, metric)
             names = (metric, f"{metric}_error", f"{metric}_lower")
             line |= dict(zip(names, found, strict=True))
-        for metric in ("overfit_gap", "kl_to_truth"):
-            line[metric] = float(np.median([row[metric] for row in of_way]))
+        gap = np.array([row["overfit_gap"] for row in of_way])
+        line["overfit_gap"] = float(np.mean(gap))
+        line["overfit_gap_error"] = float(np.std(gap, ddof=1) / np.sqrt(len(gap)))
+        line["kl_to_truth"] = float(np.median([row["kl_to_truth"] for row in of_way]))
         table.append(line)
     return table
 
