@@ -1,7 +1,8 @@
 # Everything that is run by hand or by CI; `make check` is what a change must pass.
 PYTHON ?= python
 EXPERIMENTS = basic_run sigma_series posterior_collapse turns unknown_sigma anisotropic \
-  heteroscedastic sigma_laws n_and_sigma posteriors amortisation gradients curves ambiguity dynamics
+  heteroscedastic sigma_laws n_and_sigma posteriors amortisation gradients curves ambiguity dynamics \
+  claims.signal_to_noise claims.rate claims.regularised claims.wrong_models claims.width
 
 # Pythons of `make matrix`; each gets an environment of its own with the newest versions.
 PYTHONS ?= python3.11 python3.13

@@ -19,6 +19,7 @@ from experiments import (
     posteriors,
     unknown_sigma,
 )
+from experiments.claims import regularised, wrong_models
 from spiral_vae.config import axes, sources
 from spiral_vae.config.values import with_values
 from spiral_vae.exact import ground_truth
@@ -40,6 +41,11 @@ RESULTS = {
     "curves": ["curves"],
     "ambiguity": ["ambiguity"],
     "dynamics": ["dynamics", "dynamics_missing"],
+    "claims.signal_to_noise": ["signal_to_noise"],
+    "claims.rate": ["rate"],
+    "claims.regularised": ["regularised"],
+    "claims.wrong_models": ["wrong_models"],
+    "claims.width": ["width"],
 }
 
 
@@ -76,7 +82,28 @@ def test_the_fields_of_every_way_are_sound_and_used(name, way):
     assert len(rows) == config.num_seeds
 
 
-@pytest.mark.parametrize("name", sorted(set(RESULTS) - {"n_and_sigma", "ambiguity"}))
+CLAIMS = [
+    *((regularised, way) for way in regularised.WAYS.values()),
+    *(
+        (wrong_models, curve | way)
+        for curve in wrong_models.CURVES.values()
+        for way in wrong_models.WAYS.values()
+    ),
+]
+
+
+@pytest.mark.parametrize(("module", "way"), CLAIMS)
+def test_the_fields_of_every_way_of_a_claim_are_sound_and_used(module, way):
+    config = with_values(module.get_config(), way)
+    _, rows = axes.expand(config, config.sweep)
+    assert len(rows) == config.num_seeds
+
+
+OF_PARTS = {name for name in RESULTS if name.startswith("claims.")}
+NO_CONFIG = {"n_and_sigma", "ambiguity"} | OF_PARTS
+
+
+@pytest.mark.parametrize("name", [*sorted(set(RESULTS) - NO_CONFIG), "claims"])
 def test_the_config_of_an_experiment_is_sound_on_its_own(name):
     config = sources.load(name)
     axes.expand(config, config.sweep)

@@ -32,13 +32,15 @@ def forgetting() -> Iterator[None]:
     try:
         yield
     finally:
+        registered = set()
         for name, before in kinds.items():
             found = fields._FAMILIES[name].kinds
+            registered |= {cls.__module__ for cls in found.values() if cls not in before.values()}
             found.clear()
             found.update(before)
         for name in set(sys.modules) - modules:
             module = sys.modules[name]
-            if any(fields.is_own(cls) for cls in _classes(module)):
+            if name in registered or any(fields.is_own(cls) for cls in _classes(module)):
                 del sys.modules[name]
 
 

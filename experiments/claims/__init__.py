@@ -1,0 +1,1 @@
+"""Published claims that exact answers can settle: docs/claims.md."""
