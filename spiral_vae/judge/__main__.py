@@ -11,6 +11,7 @@ import argparse
 import os
 import re
 import sys
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -25,6 +26,7 @@ from spiral_vae.judge.checks import checks
 from spiral_vae.judge.methods import METHODS, Method, method
 from spiral_vae.judge.pairs import paired
 from spiral_vae.judge.problems import PROBLEMS, Problem, problem
+from spiral_vae.present import table
 from spiral_vae.workdir import files, life
 from spiral_vae.workdir.life import WorkdirError
 
@@ -153,7 +155,9 @@ def _sound(name: str, config: ConfigDict) -> bool:
     """Prints what is found of a method before it is trained; returns whether all is well."""
     print(f"checks of {name}")
     for finding in checks(config):
-        print(f"  {'✓' if finding.sound else '✗'} {finding.name}: {finding.sentence}", flush=True)
+        text = f"{'✓' if finding.sound else '✗'} {finding.name}: {finding.sentence}"
+        lines = textwrap.wrap(text, table.WIDTH, initial_indent="  ", subsequent_indent=6 * " ")
+        print(*lines, sep="\n", flush=True)
     return finding.sound
 
 

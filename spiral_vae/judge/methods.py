@@ -59,7 +59,7 @@ METHODS = {
         ),
         Method(
             "order_evidence",
-            "exact maximum likelihood, from an order of the points found before",
+            "exact maximum likelihood from an order of the points",
             {
                 **_EVIDENCE,
                 "start.kind": "order",

@@ -121,7 +121,7 @@ PROBLEMS = {
         ),
         Problem(
             "anisotropic",
-            "the post's with noise of 0.1 and 0.3 by axis, unknown, 400 points",
+            "noise of 0.1 and 0.3 by axis, unknown, 400 points",
             {
                 "data.noise_sigma_x": 0.1,
                 "data.noise_sigma_y": 0.3,

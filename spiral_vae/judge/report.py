@@ -1,5 +1,6 @@
 """What the judge says, in text: of problems and methods, and of pairs; these in Markdown, too."""
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,7 +10,7 @@ from spiral_vae.judge import trial
 from spiral_vae.judge.methods import METHODS, Method
 from spiral_vae.judge.pairs import LEVEL, Paired
 from spiral_vae.judge.problems import PROBLEMS, Problem, known_facts
-from spiral_vae.present.table import aligned
+from spiral_vae.present.table import WIDTH, aligned
 
 _LEGEND = (
     "Nats per point. KL = KL(p*||p), median; difference = KL of this method less that\n"
@@ -59,10 +60,8 @@ def summary(rows: Sequence[Mapping[str, Any]]) -> str:
         ]
     if len(sound) < num:
         parts.append(f"{num - len(sound)} failed")
-    text = ", ".join(parts)
-    return (
-        f"{rows[0]['method']} on {rows[0]['problem']}, {rows[0]['seconds']:.1f} s a seed:\n{text}"
-    )
+    what = f"{rows[0]['method']} on {rows[0]['problem']}, {rows[0]['seconds']:.1f} s a seed: "
+    return textwrap.fill(what + ", ".join(parts), WIDTH)
 
 
 def _count(rows: Sequence[Mapping[str, Any]], name: str) -> int:

@@ -17,6 +17,8 @@ import jax.numpy as jnp
 
 from spiral_vae.fields import POSITIVE, field, integer, section
 
+DRAWN = "fourier"  # the name of parameters that are drawn once and not trained
+
 Params = dict[str, Any]
 Heads = dict[str, jax.Array]
 Sizes = tuple[tuple[str, int], ...]  # names and sizes of heads; hashable, unlike a dict
@@ -127,7 +129,7 @@ class Network(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> Heads:
         if self.fourier_features:
-            x = Fourier(self.fourier_features, self.fourier_scale, name="fourier")(x)
+            x = Fourier(self.fourier_features, self.fourier_scale, name=DRAWN)(x)
         for layer in range(self.hidden.hidden_layers):
             factor = 1.0 if layer else self.first_layer
             x = nn.tanh(Dense(self.hidden.hidden_dim, factor, name=f"hidden_{layer}")(x))

@@ -68,13 +68,10 @@ def objective(loss="reconstruction + draws.kl"):
 
 
 SOUND = {"posterior": posterior(), "objective": objective()}
+# This one can't even be loaded.
+MISSING = _OBJECTIVE.format(method="def weight(self, time):\n        return jnp.ones(())")
 # What the file is, the check that stops it, a part of the sentence.
 FILES = {
-    "missing method": (
-        _OBJECTIVE.format(method="def weight(self, time):\n        return jnp.ones(())"),
-        "contract",
-        "terms",
-    ),
     "wrong shape": (posterior(log_prob="log_prob"), "contract", "[samples, points]"),
     "density not normalised": (
         posterior(log_prob="jnp.sum(log_prob, axis=0) + 0.7"),

@@ -37,7 +37,7 @@ def test_the_table_has_what_the_rows_have():
         own = table.sel(place)
         assert str(own.params_sha256.values) == row["params_sha256"]
         np.testing.assert_array_equal(own.kl_to_truth, row.get("kl_to_truth", np.nan))
-    assert np.isnan(table.kl_to_truth.sel(problem="post", method="geco")).all()
+    assert np.isnan(table.kl_to_truth.sel({"problem": "post", "method": "geco"})).all()
 
 
 def test_results_are_stored_of_problems_that_are_whole(tmp_path, monkeypatch):
