@@ -374,7 +374,7 @@ def evaluate_lanes(
         row |= {name: float(values[i]) for name, values in one.data.facts().items()}
         if row["status"] == "ok":
             try:
-                report = judge(model_of(group, one, i), gap_points)
+                report = judge(model_of(group, one, i), gap_points=gap_points)
                 row |= {"verdict": evaluate.verdict(report.metrics), **report.metrics}
                 if place is places[0]:
                     reports.append(report)
