@@ -98,6 +98,7 @@ NEEDS = {
     "likelihood.anneal_from": {"likelihood.anneal": 0.5},
     "posterior.num_components": {"posterior.kind": "mixture"},
     "posterior.num_bins": {"posterior.kind": "spline"},
+    "posterior.refinement": SEQUENCES | {"posterior.kind": "potential", "dynamics.kind": "markov"},
     "data.noise_sigma_x": {"data.noise_sigma_x": 0.3},
     "data.noise_sigma_y": {"data.noise_sigma_y": 0.3},
     "likelihood.averaging": {
@@ -209,6 +210,7 @@ SHAPES = {
     "posterior.kind": list(fields.kinds("posterior")),
     "posterior.num_components": [2, 4],
     "posterior.num_bins": [4, 8],
+    "posterior.refinement": [1, 2],
     "objective.num_samples": [16, 30],
     "encoder.sleep": [0.1, 0.2],
     "encoder.after": [0.1, 0.2],

@@ -78,7 +78,7 @@ def test_a_sound_kind_is_let_through(own, family, num_latents):
 
 
 def test_kinds_of_this_package_are_not_checked(monkeypatch):
-    monkeypatch.setattr(check, "_CHECKS", dict.fromkeys(SOUND))
+    monkeypatch.setattr(check, "CHECKED", dict.fromkeys(SOUND))
     config = make_config()
     _, rows = axes.expand(config, config.sweep)
     check.kinds(lanes.groups(config, rows))
