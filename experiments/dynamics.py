@@ -1,8 +1,8 @@
 """What do dynamics of the latent buy, and which part of the method buys it?
 
-Sequences along one and two turns, a = 0.995, sigma and the time constant unknown. Claim: it
-takes the start from the data and the evidence of whole sequences together; dynamics in the prior
-alone, a structured posterior alone, or the evidence without the start fold from two turns on.
+Sequences along one and two turns, a = 0.995, sigma and the time constant unknown. Claim: the start
+from the data and the evidence of whole sequences are nearest to the truth together; points alone
+and dynamics in the prior alone fold from two turns on.
 
     python -m experiments.dynamics
 

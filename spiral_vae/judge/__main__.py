@@ -186,11 +186,7 @@ def _rows(
             )
             kept = trial.run(one, other, _place(folder, one, other), seeds)
         found[other.name] = kept
-    return dict(sorted(found.items(), key=lambda item: _median(item[1])))
-
-
-def _median(rows: Sequence[dict[str, Any]]) -> float:
-    return float(sorted(trial.distances(rows))[len(rows) // 2])
+    return dict(sorted(found.items(), key=lambda item: trial.median(item[1])))
 
 
 def _folder(workdir: Path | None) -> Path:

@@ -19,6 +19,7 @@ from spiral_vae.config import axes, lanes
 from spiral_vae.config.lanes import Group
 from spiral_vae.config.values import ConfigError, settled, with_values
 from spiral_vae.exact.mixture import gauss_legendre
+from spiral_vae.exact.model import take
 from spiral_vae.maths import gaussian
 from spiral_vae.model.networks import DRAWN
 from spiral_vae.model.posterior import Heads, Posterior
@@ -71,7 +72,7 @@ def _group(config: ConfigDict) -> Group:
 
 
 def _lane(group: Group) -> Lane:
-    return jax.tree.map(lambda leaf: jnp.asarray(leaf[0]), group.lanes)
+    return jax.tree.map(jnp.asarray, take(group.lanes, 0))
 
 
 def _contract(group: Group) -> str:
@@ -103,8 +104,7 @@ def _gradients(group: Group) -> str:
 def _started(lane: Lane) -> tuple[State, Batch]:
     """Returns the fresh state of a lane and the first batch."""
     state, data = init(lane)
-    batch = jax.tree.map(lambda leaf: leaf[0], batches(state.epoch, state.key, data, lane))
-    return state, batch
+    return state, take(batches(state.epoch, state.key, data, lane), 0)
 
 
 def _wide(tree: Any) -> Any:
@@ -150,12 +150,20 @@ def _probe(z: Any) -> Any:
     return jnp.sin(1.3 * z) + 0.3 * z**2
 
 
-@numerics.double()
-def _kl(group: Group) -> str:
-    lane = _lane(group)
-    if lane.model.latent_dim > 1:
-        return "left out for two latents"
-    own = _Density(lane)
+def _of_density(function: Callable[[_Density], str]) -> Callable[[Group], str]:
+    """Returns a check of a member of the posterior's family, which is left out for two latents."""
+
+    @numerics.double()
+    def check(group: Group) -> str:
+        lane = _lane(group)
+        one = lane.model.latent_dim == 1
+        return function(_Density(lane)) if one else "left out for two latents"
+
+    return check
+
+
+@_of_density
+def _kl(own: _Density) -> str:
     log_q = np.asarray(own.log_prob(own.heads))
     q = np.exp(log_q)
     difference = np.where(q > 0, log_q - np.asarray(gaussian.log_prior(own.node[None])), 0.0)
@@ -165,12 +173,8 @@ def _kl(group: Group) -> str:
     return f"kl() is KL(q || p(z)): {found:.6f} against {exact:.6f} by quadrature"
 
 
-@numerics.double()
-def _paths(group: Group) -> str:
-    lane = _lane(group)
-    if lane.model.latent_dim > 1:
-        return "left out for two latents"
-    own = _Density(lane)
+@_of_density
+def _paths(own: _Density) -> str:
     drawn, exact = (float(f(_probe, own.heads)) for f in (own.mean_of_draws, own.mean))
     if not abs(drawn - exact) < _CLOSE * max(1.0, abs(exact)):
         raise Fault(
@@ -252,7 +256,7 @@ def _vmapped(group: Group) -> str:
     both = jax.tree.map(jnp.asarray, group.lanes)
     started = jax.jit(jax.vmap(_started))(both)
     _, beside = jax.jit(jax.vmap(_loss_and_gradient))(*started, both)
-    first = jax.tree.map(lambda leaf: leaf[0], (*started, both))
+    first = take((*started, both), 0)
     _, alone = _loss_and_gradient(*first)
     pairs = zip(jax.tree.leaves(alone), jax.tree.leaves(beside), strict=True)
     scale = max(float(jnp.max(jnp.abs(leaf))) for leaf in jax.tree.leaves(alone))
@@ -276,9 +280,7 @@ def _training(group: Group) -> str:
     trained, _ = many(*many(state, data, both, 1)[:1], data, both, _EPOCHS - 1)
     _, batch = _started(_lane(group))
     before, after = (
-        float(
-            _loss_and_gradient(jax.tree.map(lambda leaf: leaf[0], one), batch, _lane(group))[0][0]
-        )
+        float(_loss_and_gradient(take(one, 0), batch, _lane(group))[0][0])
         for one in (state, trained)
     )
     if not np.isfinite(after) or int(trained.epoch[0]) < _EPOCHS:

@@ -69,13 +69,11 @@ def paired(own: Sequence[Mapping[str, Any]], other: Sequence[Mapping[str, Any]])
     Raises:
       ValueError: they have no seed in common.
     """
-    seeds = sorted({row["seed"] for row in own} & {row["seed"] for row in other})
+    found = [{row["seed"]: trial.distance(row) for row in rows} for rows in (own, other)]
+    seeds = sorted(found[0].keys() & found[1].keys())
     if not seeds:
         raise ValueError("no seed in common")
-    one, two = (
-        np.asarray([trial.distance(row) for seed in seeds for row in rows if row["seed"] == seed])
-        for rows in (own, other)
-    )
+    one, two = (np.asarray([rows[seed] for seed in seeds]) for rows in found)
     difference = np.where(one == two, 0.0, one - np.where(one == two, 0.0, two))
     median, low, high = interval(difference)
     names = own[0]["problem"], own[0]["method"], other[0]["method"]

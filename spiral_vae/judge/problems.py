@@ -87,17 +87,10 @@ class Problem:
         return self.values.get("likelihood.kind", "fixed") == "fixed"
 
     @property
-    def curve(self) -> Curve:
-        """The truth.
-
-        Raises:
-          ConfigError: it has none.
-        """
+    def truth(self) -> Curve | None:
+        """The curve behind the points; None: it is not known."""
         values = flatten(settled(updated(sources.load("base"), {**self.values, **self.budget})))
-        found = lane_of(values, 0).data.truth
-        if found is None:
-            raise ConfigError(f"{self.name}: has no known truth, so there is nothing to judge by")
-        return found
+        return lane_of(values, 0).data.truth
 
 
 PROBLEMS = {
@@ -171,7 +164,8 @@ def problem(source: str) -> Problem:
         raise ConfigError(f"problem: found {source!r}, must be a file or one of {names}")
     values = {path: own for path, own in differences(source).items() if path not in BUDGET}
     found = Problem(file_name(source, PROBLEMS), f"of {source}", values)
-    found.curve  # noqa: B018 - raises where there is none
+    if found.truth is None:
+        raise ConfigError(f"{source}: has no known truth, so there is nothing to judge by")
     return found
 
 
@@ -189,7 +183,8 @@ def facts(problem: Problem) -> dict[str, float]:
     sigma collapses; price, what the best Gaussian posterior of each point loses under the true
     decoder, a mean over 200 points even in the mass.
     """
-    curve = problem.curve
+    curve = problem.truth
+    assert curve is not None, "a problem has a truth"
     truth = ground_truth.truth(curve)
     observe = ground_truth.true_decoder(curve)
     _, x = evaluate.new_points(curve)

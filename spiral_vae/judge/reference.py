@@ -77,7 +77,7 @@ def _short(value: Any) -> Any:
 
 def _reached(name: str) -> str:
     own = standing.of(PROBLEMS[name]).get(_LIKELIHOOD)
-    return f"{np.median(trial.distances(own)):.4f}" if own else "-"
+    return f"{trial.median(own):.4f}" if own else "-"
 
 
 def _results() -> list[str]:
@@ -115,7 +115,7 @@ def _cell(rows: Sequence[Mapping[str, Any]] | None) -> str:
     if not rows:
         return "-"
     count = sum(bool(row.get("found", False)) for row in rows)
-    return f"{np.median(trial.distances(rows)):.3f}, {count}"
+    return f"{trial.median(rows):.3f}, {count}"
 
 
 def main(folder: Path) -> None:

@@ -48,10 +48,9 @@ def _meanings(named: Mapping[str, Problem] | Mapping[str, Method]) -> str:
 def summary(rows: Sequence[Mapping[str, Any]]) -> str:
     """Returns a line or two on a method's own rows on one problem."""
     num = len(rows)
-    distances = trial.distances(rows)
-    low, median, high = np.quantile(distances, [0.1, 0.5, 0.9], method="nearest")
+    low, high = np.quantile(trial.distances(rows), [0.1, 0.9], method="nearest")
     sound = [row for row in rows if row["status"] == "ok"]
-    parts = [f"KL {_plain(median)} (10-90 %: {_plain(low)} to {_plain(high)})"]
+    parts = [f"KL {_plain(trial.median(rows))} (10-90 %: {_plain(low)} to {_plain(high)})"]
     parts += [f"{name} {_count(rows, name)} of {num}" for name in ("found", "recovered")]
     if sound:
         parts += [
@@ -71,7 +70,7 @@ def _count(rows: Sequence[Mapping[str, Any]], name: str) -> int:
 def _cells(pair: Paired, other: Sequence[Mapping[str, Any]]) -> list[str]:
     return [
         pair.against,
-        _plain(float(np.median(trial.distances(other)))),
+        _plain(trial.median(other)),
         f"{_count(other, 'found')}/{len(other)}",
         _signed(pair.median),
         f"{_signed(pair.low)} to {_signed(pair.high)}",

@@ -14,6 +14,7 @@ from spiral_vae.config.values import ConfigError
 from spiral_vae.judge import trial
 from spiral_vae.judge.methods import METHODS, Method
 from spiral_vae.judge.problems import PROBLEMS, Problem
+from spiral_vae.runs import dataset
 from spiral_vae.version import __version__
 from spiral_vae.workdir import files
 
@@ -109,7 +110,7 @@ def of(problem: Problem) -> dict[str, list[dict[str, Any]]]:
     for row in rows():
         if row["problem"] == problem.name:
             own.setdefault(row["method"], []).append(row)
-    return dict(sorted(own.items(), key=lambda item: np.median(trial.distances(item[1]))))
+    return dict(sorted(own.items(), key=lambda item: trial.median(item[1])))
 
 
 def standing() -> "xarray.Dataset":
@@ -120,12 +121,9 @@ def standing() -> "xarray.Dataset":
     Raises:
       ConfigError: xarray is not installed.
     """
-    try:
-        import xarray
-    except ImportError:
-        raise ConfigError(
-            "a dataset needs xarray, of the extra 'sweep': pip install xarray"
-        ) from None
+    dataset.need_xarray()
+    import xarray
+
     found = rows()
     coords = {key: list(dict.fromkeys(row[key] for row in found)) for key in _KEYS}
     names = [name for name in dict.fromkeys(n for row in found for n in row) if name not in _KEYS]

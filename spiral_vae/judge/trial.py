@@ -124,6 +124,11 @@ def distance(row: Mapping[str, Any]) -> float:
     return float(row["kl_to_truth"]) if row["status"] == "ok" else np.inf
 
 
+def median(rows: Sequence[Mapping[str, Any]]) -> float:
+    """Returns the median distance of rows."""
+    return float(np.median(distances(rows)))
+
+
 def distances(rows: Sequence[Mapping[str, Any]]) -> np.ndarray:
     """Returns the distance of each row, in the order of the seeds."""
     return np.asarray([distance(row) for row in sorted(rows, key=lambda row: row["seed"])])

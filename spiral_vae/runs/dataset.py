@@ -48,12 +48,17 @@ def load(workdir: str | Path) -> "xarray.Dataset":
       WorkdirError: there is no such run, or what is read of it is damaged.
       ConfigError: xarray is not installed.
     """
-    if importlib.util.find_spec("xarray") is None:
-        raise ConfigError("a dataset needs xarray, of the extra 'sweep': pip install xarray")
+    need_xarray()
     workdir = Path(workdir)
     curves = (f"metrics/{name}" for name in _CURVES)
     life.verify(workdir, life.CONFIG, environment.NAME, life.SUMMARY, *curves)
     return _assembled(workdir)
+
+
+def need_xarray() -> None:
+    """Raises ConfigError if xarray is not installed."""
+    if importlib.util.find_spec("xarray") is None:
+        raise ConfigError("a dataset needs xarray, of the extra 'sweep': pip install xarray")
 
 
 def _assembled(workdir: Path) -> "xarray.Dataset":
