@@ -3,8 +3,8 @@
 python -m spiral_vae.main --config=configs/restricted.py
 
 The decoder follows the evidence itself, while a sigma falls, and the freedom of the curve is paid:
-without that sigma is some 7 % too small, since a curve that is fitted to 200 points follows their noise
-in some 20 of 400 numbers. That number is the one thing here that belongs to the data at hand.
+without that sigma is some 7 % too small, since a curve that is fitted to 200 points follows their
+noise in some 20 of 400 numbers. That number is the one thing here that belongs to the data at hand.
 """
 
 import ml_collections
