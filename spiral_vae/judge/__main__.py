@@ -123,6 +123,7 @@ def _judge(flags: argparse.Namespace) -> int | None:
     chosen = [problem(name) for name in flags.problem or [_DEFAULT]]
     others = {one.name: _others(one, flags.against) for one in chosen}
     configs = [trial.config(one, own) for one in chosen]
+    _see_whether_free(flags.workdir)
     if own.ignored:
         print(f"of {flags.method} the problem decides {', '.join(own.ignored)}")
     if not _sound(own.name, configs[0]):
@@ -189,16 +190,18 @@ def _rows(
     return dict(sorted(found.items(), key=lambda item: trial.median(item[1])))
 
 
-def _folder(workdir: Path | None) -> Path:
-    """Returns a folder for results: a fresh one, an empty one, or one that a judge began.
+def _see_whether_free(workdir: Path | None) -> None:
+    """Raises WorkdirError if a folder holds something other than what a judge began."""
+    if workdir is None or not workdir.exists() or (workdir / _PAIRS).exists():
+        return
+    if not workdir.is_dir() or any(workdir.iterdir()):
+        raise WorkdirError(f"workdir: {workdir} is in use already; give a new or an empty folder")
 
-    Raises:
-      WorkdirError: it holds something else.
-    """
+
+def _folder(workdir: Path | None) -> Path:
+    """Returns the folder of the results, made if need be; by default a fresh one under runs/."""
     if workdir is None:
         return life.fresh(Path("runs"))
-    if workdir.exists() and not (workdir / _PAIRS).exists() and any(workdir.iterdir()):
-        raise WorkdirError(f"workdir: {workdir} holds files already; give a new or an empty folder")
     workdir.mkdir(parents=True, exist_ok=True)
     files.write_text(workdir / _PAIRS, "")
     return workdir
