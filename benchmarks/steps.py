@@ -21,7 +21,7 @@ from spiral_vae import numerics
 from spiral_vae.config import axes, lanes
 from spiral_vae.config.values import with_values
 from spiral_vae.configs import dynamics, posteriors
-from spiral_vae.training import train
+from spiral_vae.training import cells, train
 
 _STL = {"objective.estimator": "stl"}
 _MIXTURE = {"posterior.kind": "mixture"}
@@ -72,7 +72,10 @@ def make(config: ConfigDict, own: dict[str, Any]) -> Callable[[int], float]:
         (group,) = lanes.groups(whole, rows)
         many = jax.tree.map(jnp.asarray, group.lanes)
         state, data = jax.jit(jax.vmap(train.init))(many)
-        chunk = jax.jit(jax.vmap(train.train_chunk, (0, 0, 0, None)))
+        chunk = jax.jit(
+            jax.vmap(train.train_chunk, (0, 0, 0, None)),
+            compiler_options=cells.chunk_options(many.objective.shares_z),
+        )
         jax.block_until_ready(chunk(state, data, many, 1))
 
     def seconds(epochs: int) -> float:

@@ -43,6 +43,9 @@ _CHUNK_OPTIONS = {
     "xla_cpu_scheduler_type": 1,
     "xla_cpu_prefer_vector_width": 512,
 }
+# XLA hands sums to a library, YNN, that is quick at those of a few numbers, and up to twenty times
+# as slow as XLA itself at those over many nodes of z.
+_LONG_SUMS = {"xla_cpu_experimental_ynn_fusion_type": ""}
 _PROBE_OPTIONS = {"xla_cpu_use_fusion_emitters": False}
 _INIT_OPTIONS = {"xla_cpu_use_fusion_emitters": False, "xla_backend_optimization_level": 1}
 NOT_FINITE = "not finite"  # how the status of a lane that broke down begins
@@ -252,7 +255,7 @@ class _Functions(NamedTuple):
 
 
 @functools.lru_cache(_MAX_COMPILED)
-def _compiled(probe: Probe | None, structure: Any, width: int) -> _Functions:
+def _compiled(probe: Probe | None, structure: Any, width: int, shares_z: bool) -> _Functions:
     """Returns the functions for cells of lanes of a structure, so many side by side."""
     del structure, width  # each has functions of its own, that go when it is long not used
     return _Functions(
@@ -260,11 +263,20 @@ def _compiled(probe: Probe | None, structure: Any, width: int) -> _Functions:
         chunk=jax.jit(
             jax.vmap(train_chunk, in_axes=(0, 0, 0, None)),
             donate_argnums=0,
-            compiler_options=_known(_CHUNK_OPTIONS),
+            compiler_options=chunk_options(shares_z),
         ),
         probe=probe and jax.jit(jax.vmap(probe), compiler_options=_known(_PROBE_OPTIONS)),
         failure=jax.jit(jax.vmap(first_failure)),
     )
+
+
+def chunk_options(shares_z: bool) -> dict[str, Any]:
+    """Returns the options with which the training is compiled on this device.
+
+    Args:
+      shares_z: of the objective.
+    """
+    return _known(_CHUNK_OPTIONS | (_LONG_SUMS if shares_z else {}))
 
 
 def _known(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -293,7 +305,8 @@ def _cells(
 ) -> list["_Cell"]:
     """Returns the cells of this process. Every process takes as many."""
     num_lanes, width = len(lanes.seed), _width(lanes, cell_width)
-    functions = _compiled(probe, jax.tree.structure(lanes), width)
+    shares_z = lanes.objective.shares_z
+    functions = _compiled(probe, jax.tree.structure(lanes), width, shares_z)
     # Padding repeats the last lane; it is cut off at the end.
     size = width * jax.process_count()
     places = np.minimum(np.arange(math.ceil(num_lanes / size) * size), num_lanes - 1)

@@ -270,12 +270,13 @@ def loss_fn(
 
     def log_probs(function: Callable, values: Values, heads: Heads) -> jax.Array:
         """Returns function, a log p(x|z), of all samples, [K, B]."""
+        num_points = batch.x.shape[-1]
+        if next(iter(heads.values())).shape[-1] < num_points:  # of z that all points share
+            of_points = jax.vmap(function, in_axes=(None, -1, None))
+            of_nodes = jax.vmap(of_points, in_axes=(None, None, -1))
+            return of_nodes(values, batch.x, {name: head[..., 0] for name, head in heads.items()})
         of_point = jax.vmap(function, in_axes=(None, None, -1))
         of_points = jax.vmap(of_point, in_axes=(None, -1, -1), out_axes=-1)
-        num_points = batch.x.shape[-1]  # of shared z the heads have no axis of points
-        heads = jax.tree.map(
-            lambda leaf: jnp.broadcast_to(leaf, (*leaf.shape[:-1], num_points)), heads
-        )
         return of_points(values, batch.x, heads)
 
     def shares(carried: Values) -> jax.Array:

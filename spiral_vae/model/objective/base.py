@@ -84,6 +84,7 @@ class Objective(abc.ABC):
     """What training minimises."""
 
     of_length: ClassVar[bool] = False  # whether the weight depends on the number of epochs
+    shares_z: ClassVar[bool] = False  # whether all points have the same z, and so many of them
 
     num_samples: int = field(
         1,

@@ -35,6 +35,7 @@ _STOP = 3.6  # the last of even nodes
 class Evidence(Objective):
     """log p(x) on num_samples nodes of equal mass, of two latents on a square of as many."""
 
+    shares_z: ClassVar[bool] = True
     together: ClassVar[tuple[Together, ...]] = (
         Together(
             ("objective.kind", "objective.num_samples"),
