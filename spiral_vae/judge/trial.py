@@ -36,7 +36,10 @@ def config(problem: Problem, method: Method, seeds: int = SEEDS) -> ConfigDict:
       ConfigError: the method sets what nothing of this problem uses.
     """
     base = sources.load("base")
-    given = {**problem.fields, **method.values, **problem.budget, "num_seeds": seeds}
+    fields = dict(problem.fields)
+    if "likelihood.kind" in method.values:
+        fields.pop("likelihood.estimator", None)  # it belongs to the problem's own kind
+    given = {**fields, **method.values, **problem.budget, "num_seeds": seeds}
     idle = fields_lib.unused(flatten(updated(base, given)), *ROOTS)
     if own := [idle[path] for path in method.values if path in idle]:
         raise ConfigError("\n".join(own))

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
+from spiral_vae.config import axes, values
 from spiral_vae.config.values import ConfigError
-from spiral_vae.judge import problems, reference, trial
+from spiral_vae.judge import problems, reference, standing, trial
 from spiral_vae.judge.methods import METHODS, Method, method
 from spiral_vae.judge.problems import PROBLEMS
 from tests.conftest import ROOT
@@ -54,6 +55,12 @@ def test_a_file_is_a_method_without_its_data(tmp_path):
     config = trial.config(PROBLEMS["post"], own)
     assert (config.data.num_points, config.train.num_epochs) == (200, problems.STEPS)
     assert config.objective.beta == 0.5
+
+
+def test_configs_of_all_standing_trials_can_run():
+    for problem, method in standing.cells():
+        config = values.settled(trial.config(problem, method))
+        assert len(axes.expand(config, config.sweep)[1]) == trial.SEEDS
 
 
 def test_a_method_of_sigma_suits_where_sigma_is_unknown():
