@@ -58,8 +58,8 @@ def test_a_file_is_a_method_without_its_data(tmp_path):
 
 
 def test_configs_of_all_standing_trials_can_run():
-    for problem, method in standing.cells():
-        config = values.settled(trial.config(problem, method))
+    for problem, way in standing.cells():
+        config = values.settled(trial.config(problem, way))
         assert len(axes.expand(config, config.sweep)[1]) == trial.SEEDS
 
 
