@@ -74,7 +74,7 @@ def make(config: ConfigDict, own: dict[str, Any]) -> Callable[[int], float]:
         state, data = jax.jit(jax.vmap(train.init))(many)
         chunk = jax.jit(
             jax.vmap(train.train_chunk, (0, 0, 0, None)),
-            compiler_options=cells.chunk_options(many.objective.shares_z),
+            compiler_options=cells.chunk_options(many.long_sums),
         )
         jax.block_until_ready(chunk(state, data, many, 1))
 

@@ -255,7 +255,7 @@ class _Functions(NamedTuple):
 
 
 @functools.lru_cache(_MAX_COMPILED)
-def _compiled(probe: Probe | None, structure: Any, width: int, shares_z: bool) -> _Functions:
+def _compiled(probe: Probe | None, structure: Any, width: int, long_sums: bool) -> _Functions:
     """Returns the functions for cells of lanes of a structure, so many side by side."""
     del structure, width  # each has functions of its own, that go when it is long not used
     return _Functions(
@@ -263,20 +263,16 @@ def _compiled(probe: Probe | None, structure: Any, width: int, shares_z: bool) -
         chunk=jax.jit(
             jax.vmap(train_chunk, in_axes=(0, 0, 0, None)),
             donate_argnums=0,
-            compiler_options=chunk_options(shares_z),
+            compiler_options=chunk_options(long_sums),
         ),
         probe=probe and jax.jit(jax.vmap(probe), compiler_options=_known(_PROBE_OPTIONS)),
         failure=jax.jit(jax.vmap(first_failure)),
     )
 
 
-def chunk_options(shares_z: bool) -> dict[str, Any]:
-    """Returns the options with which the training is compiled on this device.
-
-    Args:
-      shares_z: of the objective.
-    """
-    return _known(_CHUNK_OPTIONS | (_LONG_SUMS if shares_z else {}))
+def chunk_options(long_sums: bool) -> dict[str, Any]:
+    """Returns the options with which the training of lanes is compiled on this device."""
+    return _known(_CHUNK_OPTIONS | (_LONG_SUMS if long_sums else {}))
 
 
 def _known(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -305,8 +301,7 @@ def _cells(
 ) -> list["_Cell"]:
     """Returns the cells of this process. Every process takes as many."""
     num_lanes, width = len(lanes.seed), _width(lanes, cell_width)
-    shares_z = lanes.objective.shares_z
-    functions = _compiled(probe, jax.tree.structure(lanes), width, shares_z)
+    functions = _compiled(probe, jax.tree.structure(lanes), width, lanes.long_sums)
     # Padding repeats the last lane; it is cut off at the end.
     size = width * jax.process_count()
     places = np.minimum(np.arange(math.ceil(num_lanes / size) * size), num_lanes - 1)

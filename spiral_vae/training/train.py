@@ -113,6 +113,11 @@ class Lane:
         return self.objective.noise_shape(latent_dim, strata, self.train.batch_size)
 
     @property
+    def long_sums(self) -> bool:
+        """Whether sums over many nodes are most of a step; for sequences, products are."""
+        return self.objective.shares_z and not self.dynamics.ties
+
+    @property
     def steps_per_epoch(self) -> int:
         return math.ceil(self.data.num_points / self.train.batch_size)
 
@@ -270,13 +275,17 @@ def loss_fn(
 
     def log_probs(function: Callable, values: Values, heads: Heads) -> jax.Array:
         """Returns function, a log p(x|z), of all samples, [K, B]."""
-        num_points = batch.x.shape[-1]
-        if next(iter(heads.values())).shape[-1] < num_points:  # of z that all points share
+        num_points = batch.x.shape[-1]  # of shared z the heads have no axis of points
+        if lane.long_sums and next(iter(heads.values())).shape[-1] < num_points:
             of_points = jax.vmap(function, in_axes=(None, -1, None))
-            of_nodes = jax.vmap(of_points, in_axes=(None, None, -1))
+            of_nodes = jax.vmap(of_points, in_axes=(None, None, -1))  # points inside: a quarter
             return of_nodes(values, batch.x, {name: head[..., 0] for name, head in heads.items()})
         of_point = jax.vmap(function, in_axes=(None, None, -1))
         of_points = jax.vmap(of_point, in_axes=(None, -1, -1), out_axes=-1)
+        heads = {
+            name: jnp.broadcast_to(head, (*head.shape[:-1], num_points))
+            for name, head in heads.items()
+        }
         return of_points(values, batch.x, heads)
 
     def shares(carried: Values) -> jax.Array:

@@ -18,6 +18,7 @@ class Dynamics:
     """A prior of sequences, under which each z alone is N(0, 1)."""
 
     together: ClassVar[tuple[Together, ...]] = ()
+    ties: ClassVar[bool] = False  # whether the latents of a sequence depend on each other
 
     def init(self) -> Params:
         """Returns parameters for the gradient, {'dynamics': {...}}; {} if there are none."""

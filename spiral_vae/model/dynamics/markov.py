@@ -32,6 +32,7 @@ _OBJECTIVES, _POSTERIORS = ("elbo", "evidence"), ("gaussian", "potential")
 class Markov(Dynamics):
     """A stationary autoregression of order one."""
 
+    ties: ClassVar[bool] = True
     together: ClassVar[tuple[Together, ...]] = (
         Together(
             ("dynamics.kind", "model.latent_dim"),
