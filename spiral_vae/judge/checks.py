@@ -101,6 +101,7 @@ def _gradients(group: Group) -> str:
     return f"loss {loss:.3f} at the start; finite, and not 0 for any of {len(leaves)} params"
 
 
+@jax.jit
 def _started(lane: Lane) -> tuple[State, Batch]:
     """Returns the fresh state of a lane and the first batch."""
     state, data = init(lane)
