@@ -33,6 +33,10 @@ _MAX_CELLS = 2**28  # of the space
 _MAX_SPATIAL_CELLS = 2**18  # of a space of three and more dimensions
 _NUM_DRAWS = 40_000  # in place of more
 _STEP = 0.35  # of the space's grid, in sigma
+_FINE_ENOUGH = 0.75  # of the step that a density asks for: 0.47 in sigma is still exact to rounding
+_OUTSIDE = (
+    1e-11  # mass beyond a space that may be left out, though log p - log p* be a hundred there
+)
 _OBSERVE = jax.jit(jax.vmap(lambda t, curve: curve.observation(t), in_axes=(0, None)))
 _DENSITY = jax.jit(lambda t, curve: curve.density(t))
 _PIECES = jax.jit(lambda curve: curve.pieces())
@@ -52,6 +56,7 @@ class CrossEntropy(NamedTuple):
     value: float
     error: float
     kl_error: float  # smaller, where nll and entropy are means over the same draws
+    log_density: np.ndarray  # of the model, at the nodes of the truth's space
 
 
 @dataclasses.dataclass(frozen=True)
@@ -311,16 +316,32 @@ def cross_entropy(truth: Truth, model: Density) -> CrossEntropy:
     of_x = max(value.error, truth.entropy.error)
     if isinstance(nodes, Draws):
         of_x = nodes.integral(density * (truth.log_density - log_density)).error
-    return CrossEntropy(value.value, max(value.error, of_z), max(of_x, of_z))
+    return CrossEntropy(value.value, max(value.error, of_z), max(of_x, of_z), log_density)
 
 
-def kl_from_truth(truth: Truth, model: Density, max_nodes: int = 200_000) -> Estimate:
-    """Returns KL(p || p*) in nats, where the model's own space is affordable, else nan.
+def kl_from_truth(
+    truth: Truth, model: Density, log_density: np.ndarray, max_nodes: int = 200_000
+) -> Estimate:
+    """Returns KL(p || p*) in nats, where a space for the model is affordable, else nan.
 
     That of noise with other than Gaussian tails is not: its KL may be infinite, as p*'s are.
+
+    Args:
+      truth: p*.
+      model: p.
+      log_density: its log p at the nodes of the truth's space, which is the model's as well where
+        it is fine enough and holds all of p.
+      max_nodes: of a space of the model's own.
     """
+    if not model.fine.observation.noise.gaussian:
+        return Estimate(np.nan, np.nan)
+    shared = truth.space
+    if isinstance(shared, Space) and _step(model) > _FINE_ENOUGH * _step(truth.density):
+        density = np.exp(log_density)
+        if abs(shared.integral(density).value - 1) < _OUTSIDE:
+            return shared.integral(density * (log_density - truth.log_density))
     step = min(_step(model), _step(truth.density))
-    if not model.fine.observation.noise.gaussian or _num_cells(model, step) > max_nodes:
+    if _num_cells(model, step) > max_nodes:
         return Estimate(np.nan, np.nan)
     nodes = space(model, step)
     log_density = mixture.log_density(nodes.x, model.fine)

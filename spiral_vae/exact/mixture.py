@@ -29,7 +29,9 @@ from spiral_vae.maths.observation import Observation, Observe
 PANEL_NODES = 16
 _MAX_PANELS = 2**20
 _PANEL_LENGTH = 4.0  # a panel's arc length in sigma; 16 nodes integrate it to rounding
-_BLOCK = 256  # nodes that are bounded together when most of them can't matter
+_BLOCK = 64  # nodes that are bounded together, as most of them can't matter
+_MANY = 256  # blocks, of which each x gets its own
+_TOGETHER = 4  # fewer blocks: how many more make another program
 _POINTS = 512  # x whose densities are computed at once
 _FEW = 32  # and where the result is one number a node, not one a point
 SECOND_MODE = 0.05  # mass of the second mode that makes a posterior count as bimodal
@@ -157,16 +159,23 @@ def on_grid(observe: Observe, latent_dim: int, *, num: int, stop: float) -> Mixt
 def log_density(x: np.ndarray, mixture: Mixture) -> np.ndarray:
     """Returns log p(x) in nats, [N], for x [N, D].
 
-    Where the mixture has many nodes, blocks of them that lie more than 50 nats below the largest
-    for a point are left out of its sum; the bound is rigorous, so this costs no accuracy.
+    Blocks of nodes that lie more than 50 nats below the largest are left out, for all points or,
+    where the mixture has many nodes, for each; the bound is rigorous, so this costs no accuracy.
     """
     x = np.asarray(x, np.float64)
     with numerics.double():
-        blocks = jax.device_put(_blocks(mixture))
+        blocks = _blocks(mixture)
         keep = num_blocks = len(blocks.radius)
-        if num_blocks > 64:
+        if num_blocks > _MANY:
             near = shapes.mapped(lambda x: _count_near(x, blocks), x)
             keep = min(num_blocks, shapes.bucket(int(np.max(near))))
+        else:
+            near = np.any(shapes.mapped(lambda x: _near(x, blocks), x), axis=0)
+            index = np.append(np.flatnonzero(near), num_blocks - 1)  # the last has no weight
+            index = shapes.pad(index, _TOGETHER * -(-len(index) // _TOGETHER))
+            blocks = jax.tree.map(lambda leaf: leaf[index], blocks)
+            keep = len(index)
+        blocks = jax.device_put(blocks)
         return shapes.mapped(lambda x: _log_density(x, blocks, keep), x, size=_POINTS)
 
 
@@ -298,21 +307,29 @@ def _bound(x: jax.Array, blocks: _Blocks) -> tuple[jax.Array, jax.Array]:
     return upper, jnp.max(first)
 
 
+def _near_one(x: jax.Array, blocks: _Blocks) -> jax.Array:
+    """Returns which blocks may matter to one x, [P]."""
+    upper, lower = _bound(x, blocks)
+    return upper > lower - _NEGLIGIBLE
+
+
+@jax.jit
+def _near(x: jax.Array, blocks: _Blocks) -> jax.Array:
+    """Returns the same for many x, [N, P]."""
+    return jax.vmap(_near_one, in_axes=(0, None))(x, blocks)
+
+
 @jax.jit
 def _count_near(x: jax.Array, blocks: _Blocks) -> jax.Array:
     """Returns for each x how many blocks may matter."""
-
-    def count(x: jax.Array) -> jax.Array:
-        upper, lower = _bound(x, blocks)
-        return jnp.sum(upper > lower - _NEGLIGIBLE)
-
-    return jax.lax.map(count, x, batch_size=_batch(len(blocks.radius)))
+    return jax.lax.map(
+        lambda x: jnp.sum(_near_one(x, blocks)), x, batch_size=_batch(len(blocks.radius))
+    )
 
 
 def _log_density_at(x: jax.Array, blocks: _Blocks, keep: int) -> jax.Array:
     if keep < len(blocks.radius):
-        upper, lower = _bound(x, blocks)
-        near = upper > lower - _NEGLIGIBLE
+        near = _near_one(x, blocks)
         (index,) = jnp.nonzero(near, size=keep, fill_value=len(blocks.radius) - 1)
         blocks = jax.tree.map(lambda leaf: leaf[index], blocks)
     return logsumexp(_log_terms(x, blocks.log_weight, blocks.mean, blocks.whitener, blocks.noise))

@@ -43,7 +43,7 @@ def recovery(
         "nll_error": nll.error,
         "kl_to_truth": nll.value - truth.entropy.value,
         "kl_to_truth_error": nll.kl_error,
-        "kl_from_truth": ground_truth.kl_from_truth(truth, density).value,
+        "kl_from_truth": ground_truth.kl_from_truth(truth, density, nll.log_density).value,
         "recovered_fraction": 1
         - (nll.value - truth.entropy.value) / (truth.isotropic_nll - truth.entropy.value),
         **_sigma_metrics(density.fine, truth),

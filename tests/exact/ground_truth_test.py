@@ -214,7 +214,7 @@ def test_the_true_decoder_is_at_no_distance_from_uneven_noise(name):
     density = ground_truth.model_density(ground_truth.true_decoder(curve), 1)
     nll = ground_truth.cross_entropy(truth, density)
     assert nll.value - truth.entropy.value == pytest.approx(0, abs=1e-8)
-    assert ground_truth.kl_from_truth(truth, density).value == pytest.approx(0, abs=1e-8)
+    assert _kl_from_truth(truth, density).value == pytest.approx(0, abs=1e-8)
     # and the noise matters: isotropic noise as loud is at a distance
     isotropic = around(_exact_decoder(curve), truth.noise_sigma)
     nll = ground_truth.cross_entropy(truth, ground_truth.model_density(isotropic, 1))
@@ -246,7 +246,7 @@ def test_the_exact_decoder_is_at_no_distance_either_way(name):
     density = ground_truth.model_density(around(_exact_decoder(curve), curve.noise_sigma), 1)
     nll = ground_truth.cross_entropy(truth, density)
     assert nll.value - truth.entropy.value == pytest.approx(0, abs=1e-8)
-    assert ground_truth.kl_from_truth(truth, density).value == pytest.approx(0, abs=1e-8)
+    assert _kl_from_truth(truth, density).value == pytest.approx(0, abs=1e-8)
 
 
 @pytest.mark.parametrize(("sigma", "seed"), [(0.2, 0), (0.05, 1), (1.0, 2)])
@@ -317,6 +317,23 @@ def test_a_far_point_is_paid_for_in_the_tail_of_the_prior():
     assert np.all(error < 1e-8)
 
 
+def _kl_from_truth(truth, density, **limits):
+    log_density = ground_truth.cross_entropy(truth, density).log_density
+    return ground_truth.kl_from_truth(truth, density, log_density, **limits)
+
+
+@pytest.mark.parametrize("sigma", [0.16, 0.2, 0.25])
+def test_kl_from_truth_is_the_same_on_the_truths_space_and_on_the_models_own(sigma, monkeypatch):
+    truth = ground_truth.truth(BASIC)
+    decode = _exact_decoder(BASIC)
+    density = ground_truth.model_density(around(lambda z: 0.95 * decode(z), sigma), 1)
+    shared = _kl_from_truth(truth, density)
+    monkeypatch.setattr(ground_truth, "_OUTSIDE", 0.0)  # so that it never holds all
+    own = _kl_from_truth(truth, density)
+    assert own.value > 0.01 and own != shared
+    assert abs(own.value - shared.value) <= own.error + shared.error + 1e-9
+
+
 def _gaussian_kl(mean_p, cov_p, mean_q, cov_q):
     solve = np.linalg.solve(cov_q, cov_p)
     shift = mean_q - mean_p
@@ -333,14 +350,15 @@ def test_kl_from_truth_of_a_line_where_the_truth_is_nearly_gaussian():
     density = ground_truth.model_density(around(lambda z: z * W + B, 0.9), 1)
     exact = _gaussian_kl(B, np.outer(W, W) + 0.81 * np.eye(2), truth.mean, truth.covariance)
     # the truth is a Gaussian up to (1e-3)^3 times a polynomial of the model's third moments
-    assert ground_truth.kl_from_truth(truth, density).value == pytest.approx(exact, abs=1e-7)
+    assert _kl_from_truth(truth, density).value == pytest.approx(exact, abs=1e-7)
 
 
 def test_kl_from_truth_is_nan_where_the_space_would_be_too_large():
     truth = ground_truth.truth(BASIC)
     density = ground_truth.model_density(around(_tanh_decoder(0), 0.2), 1)
-    assert np.isfinite(ground_truth.kl_from_truth(truth, density).value)
-    assert np.isnan(ground_truth.kl_from_truth(truth, density, max_nodes=100).value)
+    assert np.isfinite(_kl_from_truth(truth, density).value)
+    far = ground_truth.model_density(around(lambda z: 30 + 0 * z @ np.ones((1, 2)), 0.2), 1)
+    assert np.isnan(_kl_from_truth(truth, far, max_nodes=100).value)
 
 
 def _log_mixture(x, means, weights, sigma):
@@ -382,7 +400,7 @@ def test_against_an_independent_computation_in_numpy(seed, sigma):
     # relative part: nll is far from 1 where a random model misses the data
     assert found.value == pytest.approx(nll, abs=1e-6, rel=1e-8)
     assert found.value - truth.entropy.value == pytest.approx(kl_to, abs=1e-6, rel=1e-8)
-    found = ground_truth.kl_from_truth(truth, density)
+    found = _kl_from_truth(truth, density)
     # Those ridges of log p* cost it up to 1e-4 here, which its own error must admit.
     assert abs(found.value - kl_from) <= found.error + 1e-6
     assert found.value == pytest.approx(kl_from, abs=2e-4)
@@ -516,7 +534,7 @@ def test_the_true_decoder_in_three_dimensions_is_at_no_distance():
     density = ground_truth.model_density(ground_truth.true_decoder(HELIX), 1)
     nll = ground_truth.cross_entropy(truth, density)
     assert nll.value - truth.entropy.value == pytest.approx(0, abs=1e-8)
-    found = ground_truth.kl_from_truth(truth, density, max_nodes=10**6)
+    found = _kl_from_truth(truth, density, max_nodes=10**6)
     assert found.value == pytest.approx(0, abs=1e-8)
 
 
