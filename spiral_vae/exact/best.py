@@ -6,7 +6,8 @@ several starts. A family that says it is `local` may have better members than th
 """
 
 import dataclasses
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterator
 
 import jax
 import jax.flatten_util
@@ -23,6 +24,7 @@ from spiral_vae.exact.inference import (
     in_blocks,
     jitted,
     log_likelihood,
+    on_panels,
 )
 from spiral_vae.exact.mixture import Mixture
 from spiral_vae.maths import shapes
@@ -30,8 +32,10 @@ from spiral_vae.maths.observation import Observe
 from spiral_vae.model.posterior import Heads, Posterior
 
 _CLIMB_NODES = 64  # of the quadrature with which the best Gaussian is looked for
+_CLIMB_SIDES = 19  # of panels under it, where those don't resolve the decoder
 _CLIMB_STEPS = 16
 _CLIMBED = 1e-12  # nats that a step promises, below which it isn't taken
+_AS_PROMISED = 1e-6  # nats, within which the nodes of the climb resolved the decoder
 _PARTS = 4  # of the exact posterior, from which a member is looked for
 _LEAST = 1e-6  # standard deviation of one of them
 _DESCENT_STEPS = 30
@@ -61,21 +65,48 @@ def best_gaussian(x: np.ndarray, q: Posteriors, observe: Observe, density: Densi
     """
     given = np.concatenate([q.mean, q.logvar], axis=1)[:, None]
     starts = np.concatenate([given, _modes(x, density.fine, 2)], axis=1)  # [N, S, 2]
-    num_starts = starts.shape[1]
-    (found,) = in_blocks(
-        lambda x, q: (_climb(x, q, observe),),
-        _CLIMB_NODES,
-        np.repeat(x, num_starts, axis=0),
+    found, promised = _climbed(x, starts, observe, _hermite, _CLIMB_NODES)
+    candidates = np.concatenate([given, found], axis=1)
+    exact = _elbos(x, candidates, observe, density)
+    best, value = _highest(candidates, exact)
+    # Where so few nodes don't resolve the decoder, as at a jump, that was another hill.
+    (missed,) = np.nonzero(~np.all(np.abs(promised - exact[:, 1:]) < _AS_PROMISED, axis=1))
+    if len(missed):
+        nodes = density.coarse
+        parts = np.stack(_parted(*_around(x[missed], nodes))[:2], axis=-1)
+        under = functools.partial(_on_panels, nodes=nodes)
+        found, _ = _climbed(x[missed], parts, observe, under, len(nodes.z))
+        other, height = _highest(found, _elbos(x[missed], found, observe, density))
+        better = ~(height <= value[missed])
+        best[missed[better]], value[missed[better]] = other[better], height[better]
+    return Best(gaussians(best[:, :1], best[:, 1:]), value)
+
+
+def _highest(q: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns for each point the best of its S, [N, 2] of [N, S, 2], and its value, [N]."""
+    row, best = np.arange(len(q)), np.argmax(np.where(np.isfinite(values), values, -np.inf), axis=1)
+    return q[row, best], values[row, best]
+
+
+def _elbos(x: np.ndarray, q: np.ndarray, observe: Observe, density: Density) -> np.ndarray:
+    """Returns the exact ELBO, [N, S], of S Gaussians (mean, logvar) for each x, [N, S, 2]."""
+    num = q.shape[1]
+    flat = gaussians(*np.split(q.reshape(-1, 2), 2, axis=1))
+    return elbo(np.repeat(x, num, axis=0), flat, observe, density).elbo.reshape(-1, num)
+
+
+def _climbed(
+    x: np.ndarray, starts: np.ndarray, observe: Observe, under: Callable, num_nodes: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns what `_climb` reaches for each x from S starts, [N, S, 2], and its ELBO, [N, S]."""
+    num = starts.shape[1]
+    found, value = in_blocks(
+        lambda x, q: _climb(x, q, observe, under),
+        num_nodes,
+        np.repeat(x, num, axis=0),
         starts.reshape(-1, 2),
     )
-    candidates = np.concatenate([given, found.reshape(starts.shape)], axis=1)
-    flat = gaussians(*np.split(candidates.reshape(-1, 2), 2, axis=1))
-    repeated = np.repeat(x, num_starts + 1, axis=0)
-    values = elbo(repeated, flat, observe, density).elbo.reshape(len(x), -1)
-    best = np.argmax(np.where(np.isfinite(values), values, -np.inf), axis=1)
-    row = np.arange(len(x))
-    chosen = candidates[row, best]
-    return Best(gaussians(chosen[:, :1], chosen[:, 1:]), values[row, best])
+    return found.reshape(starts.shape), value.reshape(-1, num)
 
 
 def best_member(
@@ -255,23 +286,46 @@ def _modes(x: np.ndarray, nodes: Mixture, num: int) -> np.ndarray:
     return np.stack([z[order], logvar], axis=-1)
 
 
-def _climb(x: np.ndarray, q: np.ndarray, observe: Observe) -> np.ndarray:
-    """Returns the (mean, logvar), [N, 2], that Newton's method reaches from q for x [N, D].
+def _hermite(mean: np.ndarray, logvar: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns nodes in standard deviations from the mean, and weights, [1, M] for all Gaussians."""
+    del mean, logvar
+    eps, weight = np.polynomial.hermite_e.hermegauss(_CLIMB_NODES)
+    return eps[None], weight[None] / weight.sum()
+
+
+def _on_panels(
+    mean: np.ndarray, logvar: np.ndarray, nodes: Mixture
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the same, [N, M], by panels that resolve the decoder too."""
+    z, weight = on_panels(gaussians(mean[:, None], logvar[:, None]), nodes, _CLIMB_SIDES)
+    return (z - mean[:, None]) / np.exp(0.5 * logvar)[:, None], weight
+
+
+def _climb(
+    x: np.ndarray, q: np.ndarray, observe: Observe, under: Callable
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the (mean, logvar), [N, 2], that Newton's method reaches from q, and their ELBO.
 
     With h_k = E_q[log p(x|z) He_k(eps)], z = mean + s eps, the derivatives of E_q log p(x|z) are
     h_k / s^k by the mean and, as d/dlogvar = s^2/2 d^2/dmean^2 under a Gaussian, sums of h_k by
     logvar (Stein's identity). So values of the decoder are enough. Steps are uphill along every
     axis of the Hessian and no longer than a radius: in units of s for the mean, nats for logvar.
+
+    Args:
+      x: [N, D].
+      q: the first (mean, logvar), [N, 2].
+      observe: p(x|z) for a batch of z.
+      under: mean [N] and logvar [N] -> eps and weights, [N, M], of quadrature under q.
     """
-    eps, weight = np.polynomial.hermite_e.hermegauss(_CLIMB_NODES)
-    hermite = (weight / weight.sum())[:, None] * np.polynomial.hermite_e.hermevander(eps, 4)
 
     def moments(q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Returns the ELBO, [N], and h_1 .. h_4, [4, N]."""
         mean, logvar = q.T
+        eps, weight = under(mean, logvar)
         z = mean[:, None] + np.exp(0.5 * logvar)[:, None] * eps
         found, _ = log_likelihood(observe, x, z[..., None])
-        expected, *h = (found @ hermite).T
+        hermite = np.polynomial.hermite_e.hermevander(eps, 4)
+        expected, *h = np.sum((weight * found)[..., None] * hermite, axis=1).T
         return expected - 0.5 * (mean**2 + np.expm1(logvar) - logvar), np.array(h)
 
     value, (h1, h2, h3, h4) = moments(q)
@@ -295,4 +349,4 @@ def _climb(x: np.ndarray, q: np.ndarray, observe: Observe) -> np.ndarray:
         value = np.where(better, tried, value)
         h1, h2, h3, h4 = np.where(better, h, (h1, h2, h3, h4))
         radius = np.where(better, np.minimum(2 * radius, 4.0), 0.25 * radius)
-    return q
+    return q, value

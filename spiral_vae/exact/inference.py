@@ -23,7 +23,7 @@ from scipy.special import logsumexp
 
 from spiral_vae import numerics
 from spiral_vae.exact.ground_truth import Density
-from spiral_vae.exact.mixture import PANEL_NODES, Mixture, at_nodes, edges, gauss_legendre
+from spiral_vae.exact.mixture import Mixture, at_nodes, edges, gauss_legendre
 from spiral_vae.maths import observation as observation_lib
 from spiral_vae.maths import shapes
 from spiral_vae.maths.gaussian import log_prior
@@ -195,8 +195,10 @@ def elbo(x: np.ndarray, q: Posteriors, observe: Observe, density: Density | None
     """
     own = _on_own_nodes(x, q, observe, *_FEW)
     (rows,) = np.nonzero(own.error > _SETTLED * np.maximum(1, np.abs(own.mean)))
-    if len(rows):
-        own = _better(own, _on_own_nodes(x[rows], q[rows], observe, 0.5, 1), rows)
+    if len(rows):  # errors of few nodes and of many don't compare: those of more are meant
+        many = _on_own_nodes(x[rows], q[rows], observe, 0.5, 1)
+        for values, those in zip(own, many, strict=True):
+            values[rows] = those
     if density is not None and q.latent_dim == 1:
         for rule in (_on_nodes_of, _on_panels):
             (rows,) = np.nonzero(own.error > _SETTLED * np.maximum(1, np.abs(own.mean)))
@@ -256,25 +258,35 @@ def _on_nodes_of(x: np.ndarray, q: Posteriors, observe: Observe, density: Densit
 
 
 def _on_panels(x: np.ndarray, q: Posteriors, observe: Observe, density: Density) -> _UnderQ:
-    """Returns the means by panels between the edges of p(x)'s and of each part of q."""
-    places, scales = q.mapped(_pieces, size=256)
+    """Returns the means by panels that resolve q and the decoder."""
 
-    def means(nodes: Mixture, num: int) -> tuple[np.ndarray, ...]:
-        sides = np.linspace(-STOP, STOP, num)
-        own = (places[..., None] + scales[..., None] * sides).reshape(len(x), -1)
-        low, high = own.min(axis=1, keepdims=True), own.max(axis=1, keepdims=True)
-        shared = np.clip(edges(nodes), low, high)  # panels of no width have no weight
-        every = np.sort(np.concatenate([own, shared], axis=1), axis=1)
-
+    def means(nodes: Mixture, sides: int) -> tuple[np.ndarray, ...]:
         def block(rows: np.ndarray) -> tuple[np.ndarray, ...]:
-            z, weight = gauss_legendre(every[rows])
-            log_q = q[rows].mapped(_log_prob_of_own, z[:, None], size=256)
-            return _means(log_likelihood(observe, x[rows], z[..., None]), weight * np.exp(log_q))
+            z, weight = on_panels(q[rows], nodes, sides)
+            return _means(log_likelihood(observe, x[rows], z[..., None]), weight)
 
-        return in_blocks(block, PANEL_NODES * every.shape[1], np.arange(len(x)))
+        num = on_panels(q[:1], nodes, sides)[0].shape[1]
+        return in_blocks(block, num, np.arange(len(x)))
 
     (coarse, _), (fine, residual) = means(density.coarse, 19), means(density.fine, 37)
     return _UnderQ(fine, residual, np.abs(fine - coarse))
+
+
+def on_panels(q: Posteriors, nodes: Mixture, sides: int) -> tuple[np.ndarray, np.ndarray]:
+    """Returns z and weights under q, [N, M], by panels between the nodes' edges and its own.
+
+    Args:
+      q: N posteriors of one latent.
+      nodes: of a model, whose decoder is smooth between their edges.
+      sides: how many edges each part of q has.
+    """
+    places, scales = q.mapped(_pieces, size=256)
+    own = places[..., None] + scales[..., None] * np.linspace(-STOP, STOP, sides)
+    own = own.reshape(len(q), -1)
+    low, high = own.min(axis=1, keepdims=True), own.max(axis=1, keepdims=True)
+    shared = np.clip(edges(nodes), low, high)  # panels of no width have no weight
+    z, weight = gauss_legendre(np.sort(np.concatenate([own, shared], axis=1), axis=1))
+    return z, weight * np.exp(q.mapped(_log_prob_of_own, z[:, None], size=256))
 
 
 def _means(values: tuple[np.ndarray, ...], weight: np.ndarray) -> tuple[np.ndarray, ...]:

@@ -29,6 +29,9 @@ from spiral_vae.maths.observation import Observation, Observe
 PANEL_NODES = 16
 _MAX_PANELS = 2**20
 _PANEL_LENGTH = 4.0  # a panel's arc length in sigma; 16 nodes integrate it to rounding
+_STEEP = 16  # times as long as its neighbours, a step of the mean that may be a jump
+_ROUNDING = 1e-6  # standard deviations, below which a step is rounding
+_BISECTIONS = 48  # after which its place is known to rounding
 _BLOCK = 64  # nodes that are bounded together, as most of them can't matter
 _MANY = 256  # blocks, of which each x gets its own
 _TOGETHER = 4  # fewer blocks: how many more make another program
@@ -131,6 +134,7 @@ def along_curve(
             f"exact integration takes at most {_MAX_PANELS * _PANEL_LENGTH:.2g}"
         )
     edges = np.interp(np.linspace(0.0, total[-1], int(np.ceil(total[-1])) + 1), total, z)
+    edges = np.union1d(edges, _jumps(z, length / sigma[1:], observe))
     node, weight = gauss_legendre(edges)
     return Mixture(
         z=node[:, None],
@@ -138,6 +142,31 @@ def along_curve(
         log_prior=log_density(node),
         observation=observe(node[:, None]),
     )
+
+
+def _jumps(z: np.ndarray, length: np.ndarray, observe: Observe) -> np.ndarray:
+    """Returns the places where the mean jumps, as between the pieces of a curve, by bisection.
+
+    Args:
+      z: rising, [N].
+      length: of the mean's steps between them, in standard deviations, [N - 1].
+      observe: p(x|z), called on [N, 1].
+    """
+    around = np.maximum(np.append(length[1:], 0), np.insert(length[:-1], 0, 0))
+    (steep,) = np.nonzero(length > _STEEP * np.maximum(around, _ROUNDING))
+    low, high = z[steep], z[steep + 1]
+    if not len(steep):
+        return low
+
+    def step(start: np.ndarray, stop: np.ndarray) -> np.ndarray:
+        return np.linalg.norm(observe(stop[:, None]).mean - observe(start[:, None]).mean, axis=1)
+
+    whole = step(low, high)
+    for _ in range(_BISECTIONS):
+        middle = 0.5 * (low + high)
+        before = step(low, middle) > step(middle, high)
+        low, high = np.where(before, low, middle), np.where(before, middle, high)
+    return high[step(low, high) > 0.5 * whole]
 
 
 def on_grid(observe: Observe, latent_dim: int, *, num: int, stop: float) -> Mixture:

@@ -3,7 +3,7 @@
 import jax
 import numpy as np
 import pytest
-from scipy import integrate, special, stats
+from scipy import integrate, optimize, special, stats
 
 from spiral_vae.exact import ground_truth, inference, mixture
 from spiral_vae.exact.best import best_gaussian
@@ -544,6 +544,42 @@ def test_the_best_gaussian_may_sit_on_the_lower_mode():
     )  # the highest is narrow
     assert best.q.heads["mean"][0, 0] > 0.3
     assert best.elbo[0] > given[0] + 0.5
+
+
+@pytest.mark.parametrize("side", [0.0, 0.01, 0.05])
+def test_the_best_gaussian_keeps_away_from_a_jump(side):
+    """The curve breaks at z = 0, behind which nothing is likely: the other side by a closed form.
+
+    E_q of the log likelihood of (z, +-3) is that of a quadratic in z and, where z < 0, a constant
+    less: the best q is found by scipy.
+    """
+
+    def broken(z):
+        return np.concatenate([10 * z, np.where(z < 0, -3.0, 3.0)], axis=1)
+
+    sigma, height = 0.3, 3.2
+    x = np.array([[10 * side, height]])
+    observe = around(broken, sigma)
+
+    def elbo(at):
+        mean, scale = at[0], np.exp(0.5 * at[1])
+        square = (10 * (mean - side)) ** 2 + (10 * scale) ** 2 + (height - 3) ** 2
+        square += stats.norm.cdf(-mean / scale) * ((height + 3) ** 2 - (height - 3) ** 2)
+        expected = -0.5 * square / sigma**2 - np.log(2 * np.pi * sigma**2)
+        return expected - _gaussian_kl(mean, scale**2, 0, 1)
+
+    best = best_gaussian(
+        x, gaussians(*np.zeros((2, 1, 1))), observe, ground_truth.density_around(x, observe, 1)
+    )
+    exact = optimize.minimize(
+        lambda at: -elbo(at),
+        [0.1, -6],
+        method="Nelder-Mead",
+        options={"xatol": 1e-8, "fatol": 1e-12},
+    )
+    found = np.array([best.q.mean[0, 0], best.q.logvar[0, 0]])
+    assert best.elbo[0] == pytest.approx(elbo(found), abs=1e-9)
+    assert best.elbo[0] == pytest.approx(-exact.fun, abs=1e-8)
 
 
 def test_the_best_gaussian_is_that_of_each_point_and_not_of_its_batch():

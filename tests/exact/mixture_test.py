@@ -104,6 +104,44 @@ def test_a_curve_that_is_not_finite_is_refused(bad):
         mixture.along_curve(observe, _log_normal_z, (-12.0, 12.0))
 
 
+@pytest.mark.parametrize("place", [0.0, 0.3, -1 / 7])
+def test_a_mean_that_jumps_gives_the_closed_form_mixture(place):
+    """Far mixtures of half lines: p(x) by scipy on each side; the nodes of both have an edge."""
+
+    def broken(z):
+        return np.concatenate([z, np.where(z < place, -3.0, 3.0)], axis=1)
+
+    x = np.array([[place, 3.0], [place + 0.1, -3.0], [place - 0.2, 2.8]])
+    for refine in (1.0, 0.5):
+        nodes = mixture.along_curve(
+            around(broken, 0.1), _log_normal_z, (-12.0, 12.0), refine=refine
+        )
+        assert np.min(np.abs(mixture.edges(nodes) - place)) < 1e-12
+        found = mixture.log_density(x, nodes)
+        for one, value in zip(x, found, strict=True):
+            exact = 0.0
+            for start, stop, height in ((-12, place, -3.0), (place, 12, 3.0)):
+                other = stats.norm.pdf(one[1], height, 0.1)
+                # prior times noise is a Gaussian in z, of mean x / 1.01 and variance .01 / 1.01
+                share = stats.norm(one[0] / 1.01, 0.1 / np.sqrt(1.01))
+                mass = share.cdf(stop) - share.cdf(start)
+                exact += other * stats.norm.pdf(one[0], 0, np.sqrt(1.01)) * mass
+            assert value == pytest.approx(np.log(exact), abs=1e-10)
+
+
+def test_a_steep_mean_is_no_jump():
+    def steep(z):
+        return np.concatenate([np.tanh(1e5 * (z - 0.3)), 0 * z], axis=1)
+
+    far = np.array([[-1.0, 0.0], [1.0, 0.0]])
+    nodes = mixture.along_curve(around(steep, 0.5), _log_normal_z, (-12.0, 12.0))
+    assert not np.any(np.isclose(mixture.edges(nodes), 0.3, rtol=0, atol=1e-12))
+    share = stats.norm.cdf(0.3) * stats.norm.pdf(far, -1, 0.5)[:, 0]
+    share += stats.norm.sf(0.3) * stats.norm.pdf(far, 1, 0.5)[:, 0]
+    exact = np.log(share * stats.norm.pdf(0, 0, 0.5))
+    np.testing.assert_allclose(mixture.log_density(far, nodes), exact, atol=1e-4)
+
+
 @pytest.mark.parametrize("size", [1.0, 0.02])
 def test_a_line_with_correlated_noise_gives_the_closed_form_gaussian(size):
     lower = size * LOWER
