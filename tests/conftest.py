@@ -13,6 +13,7 @@ import pytest
 from tests.config import made
 
 ROOT = Path(__file__).parents[1]
+_MAX_MAPS = 20_000
 TIMEOUT = 300  # seconds; a process that hangs must not hang the tests
 
 
@@ -46,6 +47,15 @@ def _compiled(environment):
     """Lets the tests' own processes share compiled code, too."""
     jax.config.update("jax_compilation_cache_dir", environment["JAX_COMPILATION_CACHE_DIR"])
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _memory():
+    """Lets compiled code go before it fills a process, which may map 65 530 pieces of memory."""
+    yield
+    maps = Path("/proc/self/maps")
+    if maps.exists() and maps.read_bytes().count(b"\n") > _MAX_MAPS:
+        jax.clear_caches()
 
 
 @pytest.fixture(autouse=True)

@@ -24,7 +24,8 @@ from spiral_vae.maths import gaussian
 from spiral_vae.model.networks import DRAWN
 from spiral_vae.model.posterior import Heads, Posterior
 from spiral_vae.runs import check
-from spiral_vae.training.train import Batch, Lane, State, batches, init, loss_fn, train_chunk
+from spiral_vae.training import cells
+from spiral_vae.training.train import Batch, Data, Lane, State, batches, init, loss_fn, train_chunk
 
 _EPOCHS = 20  # of the short training
 _POINTS = 24  # of a batch on which estimators are looked at
@@ -53,10 +54,10 @@ def checks(config: ConfigDict) -> Iterator[Finding]:
     """Yields what each check finds of a trial's config, up to the first that fails."""
     name = "config"
     try:
-        group = _group(config)
+        pair = _Pair(_group(config))
         yield Finding(name, "every field is known, allowed and used", True)
         for name, function in _CHECKS.items():
-            yield Finding(name, function(group), True)
+            yield Finding(name, function(pair), True)
     except (Fault, ConfigError) as fault:
         yield Finding(name, str(fault), False)
 
@@ -71,13 +72,34 @@ def _group(config: ConfigDict) -> Group:
     return groups[0]
 
 
-def _lane(group: Group) -> Lane:
-    return jax.tree.map(jnp.asarray, take(group.lanes, 0))
+class _Pair:
+    """Two lanes, and what several checks stand on, each compiled once."""
+
+    def __init__(self, group: Group):
+        self.group = group
+        self.lanes: Lane = jax.tree.map(jnp.asarray, group.lanes)
+        self.lane: Lane = take(self.lanes, 0)
+
+    @functools.cached_property
+    @numerics.single()
+    def started(self) -> tuple[State, Data, Batch]:
+        """The fresh states of both, their data and first batches."""
+        return jax.jit(jax.vmap(_started), compiler_options=cells.init_options())(self.lanes)
+
+    def loss_and_gradient(self, state: State) -> Any:
+        """Returns what the first lane has on its first batch; of that lane's state."""
+        _, _, batch = self.started
+        return _loss_and_gradient(state, take(batch, 0), self.lane)
 
 
-def _contract(group: Group) -> str:
-    check.kinds([group])
-    classes = (type(getattr(group.lanes, name)) for name in check.CHECKED)
+def _started(lane: Lane) -> tuple[State, Data, Batch]:
+    state, data = init(lane)
+    return state, data, take(batches(state.epoch, state.key, data, lane), 0)
+
+
+def _contract(pair: _Pair) -> str:
+    check.kinds([pair.group])
+    classes = (type(getattr(pair.lane, name)) for name in check.CHECKED)
     own = [cls.__name__ for cls in classes if fields.is_own(cls)]
     if not own:
         return "no kind of its own"
@@ -85,10 +107,9 @@ def _contract(group: Group) -> str:
 
 
 @numerics.single()
-def _gradients(group: Group) -> str:
-    lane = _lane(group)
-    state, batch = _started(lane)
-    (loss, _), gradient = _loss_and_gradient(state, batch, lane)
+def _gradients(pair: _Pair) -> str:
+    state, _, _ = pair.started
+    (loss, _), gradient = pair.loss_and_gradient(take(state, 0))
     if not np.isfinite(loss):
         raise Fault(f"the loss of the first batch is {loss}")
     leaves = jax.tree_util.tree_leaves_with_path(gradient)
@@ -99,13 +120,6 @@ def _gradients(group: Group) -> str:
         if not np.any(leaf) and DRAWN not in name:
             raise Fault(f"the gradient by {name} is 0 in the first step: is it stopped?")
     return f"loss {loss:.3f} at the start; finite, and not 0 for any of {len(leaves)} params"
-
-
-@jax.jit
-def _started(lane: Lane) -> tuple[State, Batch]:
-    """Returns the fresh state of a lane and the first batch."""
-    state, data = init(lane)
-    return state, take(batches(state.epoch, state.key, data, lane), 0)
 
 
 def _wide(tree: Any) -> Any:
@@ -127,23 +141,32 @@ class _Density:
         self.heads: Heads = {
             name: jnp.asarray(0.3 * rng.standard_normal(size)) for name, size in sizes.items()
         }
-        mean, logvar = self.family.moments(self.heads)
+        mean, logvar, kl = jax.jit(self._numbers)(self.heads)
+        self.kl = float(kl)
         reach = _REACH * np.exp(0.5 * float(logvar[0]))
         edges = np.linspace(float(mean[0]) - reach, float(mean[0]) + reach, _PANELS + 1)
         self.node, self.weight = gauss_legendre(edges)
+        self.log_prob = jax.jit(
+            lambda heads: self.family.log_prob(heads, jnp.asarray(self.node[None]))
+        )
 
-    def log_prob(self, heads: Heads) -> jax.Array:
-        return self.family.log_prob(heads, jnp.asarray(self.node)[None])
+    def _numbers(self, heads: Heads) -> tuple[jax.Array, ...]:
+        return *self.family.moments(heads), self.family.kl(heads)
 
-    def mean(self, function: Callable, heads: Heads) -> jax.Array:
-        """Returns E_q f as an integral over the density."""
-        q = jnp.exp(self.log_prob(heads))
-        return jnp.asarray(self.weight) @ jnp.where(q > 0, q * function(self.node), 0.0)
+    def mean(self, values: np.ndarray, heads: Heads) -> float:
+        """Returns the mean under q of a function of known values at the nodes."""
+        q = np.exp(self.log_prob(heads))
+        seen = q > 0  # elsewhere a function may be infinite
+        return float(self.weight[seen] @ (q[seen] * values[seen]))
 
-    def mean_of_draws(self, function: Callable, heads: Heads) -> jax.Array:
-        """Returns E_q f along what `sample` makes of noise."""
-        nodes = self.family.nodes(heads, _PANELS)
-        return jnp.sum(jnp.exp(nodes.log_weight) * function(nodes.z[0]))
+    def mean_of_draws(self, function: Callable, heads: Heads) -> tuple[jax.Array, Heads]:
+        """Returns E_q f along what `sample` makes of noise, and its gradient by the heads."""
+
+        def mean(heads: Heads) -> jax.Array:
+            nodes = self.family.nodes(heads, _PANELS)
+            return jnp.sum(jnp.exp(nodes.log_weight) * function(nodes.z[0]))
+
+        return jax.jit(jax.value_and_grad(mean))(heads)
 
 
 def _probe(z: Any) -> Any:
@@ -151,43 +174,41 @@ def _probe(z: Any) -> Any:
     return jnp.sin(1.3 * z) + 0.3 * z**2
 
 
-def _of_density(function: Callable[[_Density], str]) -> Callable[[Group], str]:
+def _of_density(function: Callable[[_Density], str]) -> Callable[[_Pair], str]:
     """Returns a check of a member of the posterior's family, which is left out for two latents."""
 
     @numerics.double()
-    def check(group: Group) -> str:
-        lane = _lane(group)
-        one = lane.model.latent_dim == 1
-        return function(_Density(lane)) if one else "left out for two latents"
+    def check(pair: _Pair) -> str:
+        one = pair.lane.model.latent_dim == 1
+        return function(_Density(pair.lane)) if one else "left out for two latents"
 
     return check
 
 
 @_of_density
 def _kl(own: _Density) -> str:
-    log_q = np.asarray(own.log_prob(own.heads))
-    q = np.exp(log_q)
-    difference = np.where(q > 0, log_q - np.asarray(gaussian.log_prior(own.node[None])), 0.0)
-    exact, found = float(own.weight @ (q * difference)), float(own.family.kl(own.heads))
-    if not abs(found - exact) < _CLOSE * max(1.0, abs(exact)):
-        raise Fault(f"kl() gives {found:.6f}, KL(q || p(z)) by quadrature is {exact:.6f}")
-    return f"kl() is KL(q || p(z)): {found:.6f} against {exact:.6f} by quadrature"
+    log_prior = np.asarray(gaussian.log_prior(own.node[None]))
+    exact = own.mean(np.asarray(own.log_prob(own.heads)) - log_prior, own.heads)
+    if not abs(own.kl - exact) < _CLOSE * max(1.0, abs(exact)):
+        raise Fault(f"kl() gives {own.kl:.6f}, KL(q || p(z)) by quadrature is {exact:.6f}")
+    return f"kl() is KL(q || p(z)): {own.kl:.6f} against {exact:.6f} by quadrature"
 
 
 @_of_density
 def _paths(own: _Density) -> str:
-    drawn, exact = (float(f(_probe, own.heads)) for f in (own.mean_of_draws, own.mean))
+    drawn, along = own.mean_of_draws(_probe, own.heads)
+    values = np.asarray(_probe(own.node))
+    exact = own.mean(values, own.heads)
     if not abs(drawn - exact) < _CLOSE * max(1.0, abs(exact)):
         raise Fault(
             f"sample() and log_prob() are of two densities: the mean of a function is {drawn:.6f} "
             f"over draws and {exact:.6f} over the density"
         )
-    along = jax.grad(lambda heads: own.mean_of_draws(_probe, heads))(own.heads)
     largest = 0.0
     for name, head in own.heads.items():
         for i in range(len(head)):
             ends = (
-                float(own.mean(_probe, own.heads | {name: head.at[i].add(sign * _STEP)}))
+                own.mean(values, own.heads | {name: head.at[i].add(sign * _STEP)})
                 for sign in (1, -1)
             )
             wanted = (next(ends) - next(ends)) / (2 * _STEP)
@@ -202,16 +223,16 @@ def _paths(own: _Density) -> str:
 
 
 @numerics.double()
-def _estimator(group: Group) -> str:
-    lane = dataclasses.replace(_wide(_lane(group)), seed=jnp.zeros((), jnp.uint32))
+def _estimator(pair: _Pair) -> str:
+    lane = dataclasses.replace(_wide(pair.lane), seed=jnp.zeros((), jnp.uint32))
     if lane.likelihood.separate:
         return "left out, as the decoder has a loss of its own"
     shape = lane.noise_shape
-    state, batch = _started(lane)
+    state, _, batch = take(pair.started, 0)
     if state.carried:
         return "left out, as the likelihood moves with each step, beside the gradient"
     state = dataclasses.replace(state, params=_wide(state.params))  # for differences of 1e-4
-    batch = dataclasses.replace(batch, x=batch.x[:, :_POINTS], weight=batch.weight[:_POINTS])
+    batch = _wide(dataclasses.replace(batch, x=batch.x[:, :_POINTS], weight=batch.weight[:_POINTS]))
     num = min(shape[-1], batch.x.shape[-1])
     eps = jax.random.normal(jax.random.key(1), (_DRAWS, *shape[:-1], num), jnp.float64)
     # Nodes that all points share are no draws of q, and what the decoder follows on them is not
@@ -253,12 +274,10 @@ def _slopes(
 
 
 @numerics.single()
-def _vmapped(group: Group) -> str:
-    both = jax.tree.map(jnp.asarray, group.lanes)
-    started = jax.jit(jax.vmap(_started))(both)
-    _, beside = jax.jit(jax.vmap(_loss_and_gradient))(*started, both)
-    first = take((*started, both), 0)
-    _, alone = _loss_and_gradient(*first)
+def _vmapped(pair: _Pair) -> str:
+    state, _, batch = pair.started
+    _, beside = jax.jit(jax.vmap(_loss_and_gradient))(state, batch, pair.lanes)
+    _, alone = pair.loss_and_gradient(take(state, 0))
     pairs = zip(jax.tree.leaves(alone), jax.tree.leaves(beside), strict=True)
     scale = max(float(jnp.max(jnp.abs(leaf))) for leaf in jax.tree.leaves(alone))
     largest = max(float(jnp.max(jnp.abs(one - two[0]))) for one, two in pairs) / scale
@@ -268,8 +287,7 @@ def _vmapped(group: Group) -> str:
 
 
 @numerics.single()
-def _training(group: Group) -> str:
-    both = jax.tree.map(jnp.asarray, group.lanes)
+def _training(pair: _Pair) -> str:
     traced = []
 
     def chunk(*args: Any) -> Any:
@@ -277,13 +295,9 @@ def _training(group: Group) -> str:
         return train_chunk(*args)
 
     many = jax.jit(jax.vmap(chunk, in_axes=(0, 0, 0, None)))
-    state, data = jax.jit(jax.vmap(init))(both)
-    trained, _ = many(*many(state, data, both, 1)[:1], data, both, _EPOCHS - 1)
-    _, batch = _started(_lane(group))
-    before, after = (
-        float(_loss_and_gradient(take(one, 0), batch, _lane(group))[0][0])
-        for one in (state, trained)
-    )
+    state, data, _ = pair.started
+    trained, _ = many(*many(state, data, pair.lanes, 1)[:1], data, pair.lanes, _EPOCHS - 1)
+    before, after = (float(pair.loss_and_gradient(take(one, 0))[0][0]) for one in (state, trained))
     if not np.isfinite(after) or int(trained.epoch[0]) < _EPOCHS:
         raise Fault(f"within {_EPOCHS} epochs a number is not finite")
     if not after < before:
@@ -295,7 +309,7 @@ def _training(group: Group) -> str:
     return f"compiled once; in {_EPOCHS} epochs the loss falls from {before:.3f} to {after:.3f}"
 
 
-_CHECKS: dict[str, Callable[[Group], str]] = {
+_CHECKS: dict[str, Callable[[_Pair], str]] = {
     "contract": _contract,
     "start": _gradients,
     "kl": _kl,

@@ -259,7 +259,7 @@ def _compiled(probe: Probe | None, structure: Any, width: int, long_sums: bool) 
     """Returns the functions for cells of lanes of a structure, so many side by side."""
     del structure, width  # each has functions of its own, that go when it is long not used
     return _Functions(
-        init=jax.jit(jax.vmap(init), compiler_options=_known(_INIT_OPTIONS)),
+        init=jax.jit(jax.vmap(init), compiler_options=init_options()),
         chunk=jax.jit(
             jax.vmap(train_chunk, in_axes=(0, 0, 0, None)),
             donate_argnums=0,
@@ -268,6 +268,11 @@ def _compiled(probe: Probe | None, structure: Any, width: int, long_sums: bool) 
         probe=probe and jax.jit(jax.vmap(probe), compiler_options=_known(_PROBE_OPTIONS)),
         failure=jax.jit(jax.vmap(first_failure)),
     )
+
+
+def init_options() -> dict[str, Any]:
+    """Returns the options with which what runs once is compiled on this device."""
+    return _known(_INIT_OPTIONS)
 
 
 def chunk_options(long_sums: bool) -> dict[str, Any]:
