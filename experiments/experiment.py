@@ -50,6 +50,7 @@ class Experiment:
             config.train.batch_size = min(config.train.batch_size, config.data.num_points)
             config.train.num_epochs = 40
             config.train.log_every = 20
+            config.train.compiled = "quickly"
             config.evaluate.every = min(config.evaluate.every, 0.5)
             config.sweep = tuple(_last_two(axis, config) for axis in config.sweep)
         workdir = str(self.runs / self.name / label)

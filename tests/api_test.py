@@ -13,6 +13,7 @@ from tests.conftest import ROOT
 
 SHORT = {
     "train.num_epochs": 30,
+    "train.compiled": "quickly",
     "train.log_every": 10,
     "data.num_points": 40,
     "train.batch_size": 20,

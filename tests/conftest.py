@@ -122,6 +122,7 @@ def whole_run_args():
     return (
         "--config.cell_width=3",
         "--config.train.num_epochs=40",
+        "--config.train.compiled=quickly",
         "--config.train.log_every=10",
         "--config.evaluate.every=0.5",
         "--config.num_seeds=2",

@@ -14,6 +14,7 @@ from tests.conftest import ROOT
 
 TINY = (
     "--config.train.num_epochs=40",
+    "--config.train.compiled=quickly",
     "--config.train.log_every=20",
     "--config.data.num_points=50",
     "--config.train.batch_size=25",

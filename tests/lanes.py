@@ -102,6 +102,7 @@ def make_config(**overrides):
         "data.num_points": 10,
         "train.batch_size": 4,  # the last batch has 2
         "train.num_epochs": 4,
+        "train.compiled": "quickly",
         "train.log_every": 2,
         "model.encoder.hidden_dim": 3,
         "model.decoder.hidden_dim": 3,

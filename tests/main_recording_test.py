@@ -10,6 +10,7 @@ ARGS = (
     "--config.data.sequence_column=walk",
     "--config.data.time_column=time",
     "--config.train.num_epochs=4",
+    "--config.train.compiled=quickly",
     "--config.train.log_every=2",
     "--config.train.batch_size=40",
     "--config.evaluate.every=0.5",

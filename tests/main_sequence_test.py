@@ -13,6 +13,7 @@ ARGS = (
     "--config.data.missing=0.1",
     "--config.train.batch_size=80",
     "--config.train.num_epochs=40",
+    "--config.train.compiled=quickly",
     "--config.train.log_every=5",
     "--config.evaluate.every=0.5",
     "--config.model.encoder.hidden_dim=8",

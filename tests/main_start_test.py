@@ -11,6 +11,7 @@ ARGS = (
     "--config.data.num_points=60",
     "--config.train.batch_size=60",
     "--config.train.num_epochs=20",
+    "--config.train.compiled=quickly",
     "--config.train.log_every=5",
     "--config.evaluate.every=0.5",
     "--config.model.encoder.hidden_dim=8",

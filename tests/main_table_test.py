@@ -14,6 +14,7 @@ from tests.conftest import ROOT
 TINY = (
     "--config.data.kind=table",
     "--config.train.num_epochs=20",
+    "--config.train.compiled=quickly",
     "--config.train.log_every=10",
     "--config.train.batch_size=20",
     "--config.evaluate.every=0.5",

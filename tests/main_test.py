@@ -17,7 +17,11 @@ from spiral_vae.runs import load as trained
 from spiral_vae.workdir import life as workdir
 from tests.workdir.tensorboard_test import events
 
-TINY = ("--config.train.num_epochs=40", "--config.train.log_every=10")
+TINY = (
+    "--config.train.num_epochs=40",
+    "--config.train.log_every=10",
+    "--config.train.compiled=quickly",
+)
 
 
 def read_rows(workdir):

@@ -21,6 +21,7 @@ from spiral_vae.exact.recovery import RECOVERED_KL, recovery
 from spiral_vae.exact.sequences import Sequences
 from spiral_vae.maths import observation as observation_lib
 from spiral_vae.maths.observation import Observe
+from spiral_vae.maths.rank import spearman
 from spiral_vae.model.posterior import Gaussian, Posterior
 from spiral_vae.process import Curve
 
@@ -241,19 +242,6 @@ def verdict(metrics: dict[str, float]) -> str:
     if not metrics["found"]:
         return "partly folded"
     return "recovered" if metrics["recovered"] else "inaccurate"
-
-
-def spearman(a: np.ndarray, b: np.ndarray) -> float:
-    """Returns the rank correlation of two vectors; 0 where one of them is constant."""
-    a, b = (_ranks(v) - (len(v) + 1) / 2 for v in (a, b))
-    scale = np.sqrt(np.sum(a**2) * np.sum(b**2))
-    return float(np.sum(a * b) / scale) if scale > 0 else 0.0
-
-
-def _ranks(values: np.ndarray) -> np.ndarray:
-    """Returns the ranks from 1 on, [N]; equal values share the mean of theirs."""
-    _, place, count = np.unique(values, return_inverse=True, return_counts=True)
-    return (np.cumsum(count) - 0.5 * (count - 1))[place]
 
 
 def _bound_metrics(points: Points) -> dict[str, float]:

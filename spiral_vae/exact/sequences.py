@@ -12,7 +12,6 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
-from scipy.stats import spearmanr
 
 from spiral_vae.exact import chain, forward_backward, ground_truth, inference, mixture
 from spiral_vae.exact.forward_backward import Grid, Smoothed
@@ -20,6 +19,7 @@ from spiral_vae.exact.inference import Posteriors
 from spiral_vae.exact.recovery import FOUND_ORDER
 from spiral_vae.maths import observation as observation_lib
 from spiral_vae.maths.observation import Observe
+from spiral_vae.maths.rank import spearman
 from spiral_vae.process import Curve
 from spiral_vae.process.design import time_constant
 
@@ -102,7 +102,7 @@ def judge(observe: Observe, sequences: Sequences, curve: Curve) -> Report:
     length = z.shape[1]
     ratio = (fresh.log_p - law.log_evidence[:, -1]) / length
     mean = np.sum(np.exp(law.smoothed) * learned.z, axis=-1) * learned.step
-    order = abs(spearmanr(mean.ravel(), z.ravel()).statistic)
+    order = abs(spearman(mean.ravel(), z.ravel()))
     gaps = _gaps(observe, sequences, learned, x, np.ones(z.shape), law.log_evidence[:, -1])
     metrics = {
         "nll_rate": -np.mean(law.log_evidence[:, -1]) / length,

@@ -92,6 +92,11 @@ class _Pair:
         return _loss_and_gradient(state, take(batch, 0), self.lane)
 
 
+def _dotted(path: tuple[Any, ...]) -> str:
+    """Returns the name of a leaf of params."""
+    return ".".join(str(getattr(key, "key", key)) for key in path)
+
+
 def _started(lane: Lane) -> tuple[State, Data, Batch]:
     state, data = init(lane)
     return state, data, take(batches(state.epoch, state.key, data, lane), 0)
@@ -114,7 +119,7 @@ def _gradients(pair: _Pair) -> str:
         raise Fault(f"the loss of the first batch is {loss}")
     leaves = jax.tree_util.tree_leaves_with_path(gradient)
     for path, leaf in leaves:
-        name = ".".join(str(getattr(key, "key", key)) for key in path)
+        name = _dotted(path)
         if not np.all(np.isfinite(leaf)):
             raise Fault(f"the gradient by {name} is not finite in the first step")
         if not np.any(leaf) and DRAWN not in name:
@@ -123,7 +128,11 @@ def _gradients(pair: _Pair) -> str:
 
 
 def _wide(tree: Any) -> Any:
-    return jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float64), tree)
+    def wide(leaf: Any) -> jax.Array:
+        leaf = jnp.asarray(leaf)
+        return leaf.astype(jnp.float64) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf
+
+    return jax.tree.map(wide, tree)
 
 
 @jax.jit
@@ -224,7 +233,7 @@ def _paths(own: _Density) -> str:
 
 @numerics.double()
 def _estimator(pair: _Pair) -> str:
-    lane = dataclasses.replace(_wide(pair.lane), seed=jnp.zeros((), jnp.uint32))
+    lane = _wide(pair.lane)
     if lane.likelihood.separate:
         return "left out, as the decoder has a loss of its own"
     shape = lane.noise_shape
@@ -259,7 +268,11 @@ def _slopes(
     """Returns the gradient's part along a direction and the slope of the loss there, [draws]."""
     own = {name: state.params[name] for name in networks}
     flat, unravel = jax.flatten_util.ravel_pytree(own)
+    learned = jax.tree_util.tree_map_with_path(
+        lambda path, leaf: jnp.full_like(leaf, DRAWN not in _dotted(path)), own
+    )
     direction = jax.random.normal(jax.random.key(2), flat.shape, flat.dtype)
+    direction = direction * jax.flatten_util.ravel_pytree(learned)[0]
     direction = direction / jnp.linalg.norm(direction)
 
     def loss(flat: jax.Array, eps: jax.Array) -> jax.Array:

@@ -19,6 +19,7 @@ from spiral_vae.exact.ground_truth import Truth
 from spiral_vae.exact.model import Model
 from spiral_vae.maths import observation as observation_lib
 from spiral_vae.maths.observation import Observation
+from spiral_vae.maths.rank import spearman
 from spiral_vae.present import plotting
 
 NUM_SAMPLES = 500
@@ -102,7 +103,7 @@ def _basic_run(model: Model) -> dict[str, Any]:
     z = rng.standard_normal((NUM_SAMPLES, mean.shape[1]))
     ordered = 0
     if model.t is not None:
-        ranks = [abs(evaluate.spearman(column, model.t)) for column in mean.T]
+        ranks = [abs(spearman(column, model.t)) for column in mean.T]
         ordered = int(np.argmax(ranks))
     return {
         "t": model.t,

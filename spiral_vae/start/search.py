@@ -9,8 +9,8 @@ import dataclasses
 
 import numpy as np
 from scipy.special import ndtri
-from scipy.stats import spearmanr
 
+from spiral_vae.maths.rank import spearman
 from spiral_vae.start import curve, path, ridge
 from spiral_vae.start.curve import Fitted
 
@@ -57,7 +57,7 @@ def search(
         found.sort(key=lambda one: -one.score)
         if len(found) > 1:
             first, second = found[:2]
-            same = abs(spearmanr(first.place, second.place).statistic) > _SAME_ORDER
+            same = abs(spearman(first.place, second.place)) > _SAME_ORDER
             if agreed := bool(same and first.score - second.score < _SAME_SCORE):
                 break
     best = found[0]

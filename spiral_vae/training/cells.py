@@ -47,7 +47,8 @@ _CHUNK_OPTIONS = {
 # as slow as XLA itself at those over many nodes of z.
 _LONG_SUMS = {"xla_cpu_experimental_ynn_fusion_type": ""}
 _PROBE_OPTIONS = {"xla_cpu_use_fusion_emitters": False}
-_INIT_OPTIONS = {"xla_cpu_use_fusion_emitters": False, "xla_backend_optimization_level": 1}
+_INIT_OPTIONS = _PROBE_OPTIONS | {"xla_backend_optimization_level": 1}
+_QUICK_OPTIONS = _PROBE_OPTIONS | {"xla_backend_optimization_level": 0}
 NOT_FINITE = "not finite"  # how the status of a lane that broke down begins
 # Structures of lanes for which compiled code is kept. Each maps a thousand pieces of memory, of
 # which a process may have 65 530.
@@ -255,17 +256,20 @@ class _Functions(NamedTuple):
 
 
 @functools.lru_cache(_MAX_COMPILED)
-def _compiled(probe: Probe | None, structure: Any, width: int, long_sums: bool) -> _Functions:
+def _compiled(
+    probe: Probe | None, structure: Any, width: int, long_sums: bool, quickly: bool
+) -> _Functions:
     """Returns the functions for cells of lanes of a structure, so many side by side."""
     del structure, width  # each has functions of its own, that go when it is long not used
+    probe_options = _known(_QUICK_OPTIONS if quickly else _PROBE_OPTIONS)
     return _Functions(
         init=jax.jit(jax.vmap(init), compiler_options=init_options()),
         chunk=jax.jit(
             jax.vmap(train_chunk, in_axes=(0, 0, 0, None)),
             donate_argnums=0,
-            compiler_options=chunk_options(long_sums),
+            compiler_options=chunk_options(long_sums, quickly),
         ),
-        probe=probe and jax.jit(jax.vmap(probe), compiler_options=_known(_PROBE_OPTIONS)),
+        probe=probe and jax.jit(jax.vmap(probe), compiler_options=probe_options),
         failure=jax.jit(jax.vmap(first_failure)),
     )
 
@@ -275,9 +279,10 @@ def init_options() -> dict[str, Any]:
     return _known(_INIT_OPTIONS)
 
 
-def chunk_options(long_sums: bool) -> dict[str, Any]:
+def chunk_options(long_sums: bool, quickly: bool = False) -> dict[str, Any]:
     """Returns the options with which the training of lanes is compiled on this device."""
-    return _known(_CHUNK_OPTIONS | (_LONG_SUMS if long_sums else {}))
+    options = _CHUNK_OPTIONS | (_LONG_SUMS if long_sums else {})
+    return _known(options | (_QUICK_OPTIONS if quickly else {}))
 
 
 def _known(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -306,7 +311,9 @@ def _cells(
 ) -> list["_Cell"]:
     """Returns the cells of this process. Every process takes as many."""
     num_lanes, width = len(lanes.seed), _width(lanes, cell_width)
-    functions = _compiled(probe, jax.tree.structure(lanes), width, lanes.long_sums)
+    quickly = lanes.train.compiled == "quickly"
+    structure = jax.tree.structure(lanes)
+    functions = _compiled(probe, structure, width, lanes.long_sums, quickly)
     # Padding repeats the last lane; it is cut off at the end.
     size = width * jax.process_count()
     places = np.minimum(np.arange(math.ceil(num_lanes / size) * size), num_lanes - 1)

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from spiral_vae.fields import BOOLEAN, Together, field, integer, section
+from spiral_vae.fields import BOOLEAN, Together, field, integer, one_of, section
 from spiral_vae.maths.arrays import Number
 from spiral_vae.maths.ramp import Time
 from spiral_vae.model import networks, objective
@@ -60,6 +60,13 @@ class Train:
         "epochs that one row of the training metrics averages over; also the length of a chunk",
         static=True,
         not_swept="all lanes are logged at the same epochs",
+    )
+    compiled: str = field(
+        "fully",
+        one_of("fully", "quickly"),
+        "quickly: in a sixth of the time, to code that is ten times as slow and rounds otherwise, "
+        "for runs of a few hundred epochs; on CPU",
+        static=True,
     )
 
 

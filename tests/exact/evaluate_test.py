@@ -391,25 +391,6 @@ def test_verdict(metrics, verdict):
     assert evaluate.verdict(metrics) == verdict
 
 
-@pytest.mark.parametrize("ties", [False, True])
-@pytest.mark.parametrize("num", [2, 17, 300])
-def test_spearman_agrees_with_scipy(num, ties):
-    rng = np.random.default_rng(num)
-    a, b = rng.normal(size=(2, num))
-    b = b + 0.5 * a
-    if ties and num > 2:
-        a, b = np.round(a), np.round(b)
-    assert evaluate.spearman(a, b) == pytest.approx(stats.spearmanr(a, b).statistic, abs=1e-12)
-    assert evaluate.spearman(np.exp(a), -b) == pytest.approx(-evaluate.spearman(a, b), abs=1e-12)
-
-
-def test_spearman_with_a_constant_is_zero():
-    rising = np.arange(5.0)
-    assert evaluate.spearman(np.ones(5), rising) == 0
-    assert evaluate.spearman(rising, np.zeros(5)) == 0
-    assert evaluate.spearman(np.ones(5), np.ones(5)) == 0
-
-
 def test_calibration_of_the_exact_posterior_of_a_line():
     """q is exact for its own model: ranks are uniform, whatever the truth is."""
     w, sigma = np.array([1.2, 0.5]), 0.6

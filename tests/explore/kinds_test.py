@@ -16,6 +16,7 @@ SHORT = {
     "data.num_points": 40,
     "train.batch_size": 20,
     "train.num_epochs": 300,
+    "train.compiled": "quickly",
     "evaluate.every": 0.0,
     "evaluate.snapshots": 0,
     "model.encoder.hidden_dim": 8,

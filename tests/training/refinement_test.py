@@ -18,6 +18,7 @@ SMALL = {
     "data.missing": 0.1,
     "train.batch_size": 30,
     "train.num_epochs": 4,
+    "train.compiled": "quickly",
     "model.encoder.hidden_dim": 6,
     "model.decoder.hidden_dim": 6,
     "objective.num_samples": 32,
