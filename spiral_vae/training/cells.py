@@ -48,7 +48,8 @@ _CHUNK_OPTIONS = {
 _LONG_SUMS = {"xla_cpu_experimental_ynn_fusion_type": ""}
 _PROBE_OPTIONS = {"xla_cpu_use_fusion_emitters": False}
 _INIT_OPTIONS = _PROBE_OPTIONS | {"xla_backend_optimization_level": 1}
-_QUICK_OPTIONS = _PROBE_OPTIONS | {"xla_backend_optimization_level": 0}
+# Without the optimisations of LLVM; fusion as it is, or a lane's bits would depend on its company.
+_QUICK_OPTIONS = {"xla_backend_optimization_level": 0}
 NOT_FINITE = "not finite"  # how the status of a lane that broke down begins
 # Structures of lanes for which compiled code is kept. Each maps a thousand pieces of memory, of
 # which a process may have 65 530.
@@ -261,7 +262,7 @@ def _compiled(
 ) -> _Functions:
     """Returns the functions for cells of lanes of a structure, so many side by side."""
     del structure, width  # each has functions of its own, that go when it is long not used
-    probe_options = _known(_QUICK_OPTIONS if quickly else _PROBE_OPTIONS)
+    probe_options = _known(_PROBE_OPTIONS | (_QUICK_OPTIONS if quickly else {}))
     return _Functions(
         init=jax.jit(jax.vmap(init), compiler_options=init_options()),
         chunk=jax.jit(

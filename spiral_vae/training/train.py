@@ -64,8 +64,8 @@ class Train:
     compiled: str = field(
         "fully",
         one_of("fully", "quickly"),
-        "quickly: in a sixth of the time, to code that is ten times as slow and rounds otherwise, "
-        "for runs of a few hundred epochs; on CPU",
+        "quickly: in less than half the time, to code that is ten times as slow and rounds "
+        "otherwise, for runs of a few hundred epochs; on CPU",
         static=True,
     )
 
