@@ -18,6 +18,7 @@ compiled code; all others are leaves of the object as a pytree, and can be lanes
 
 import dataclasses
 import difflib
+import functools
 import math
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -306,8 +307,15 @@ class Declared(NamedTuple):
     users: list[str]  # what uses it, such as "likelihood.kind 'geco'"; empty: everything
 
 
-def declared(*roots: type) -> dict[str, Declared]:
+def declared(*roots: type) -> Mapping[str, Declared]:
     """Returns all fields by dotted path, those of all kinds."""
+    return _declared(roots, tuple((name, *own.kinds.items()) for name, own in _FAMILIES.items()))
+
+
+@functools.lru_cache(8)
+def _declared(roots: tuple[type, ...], all_kinds: tuple[Any, ...]) -> Mapping[str, Declared]:
+    """Returns them for the kinds that there are; a long sweep asks for each lane."""
+    del all_kinds
     found: dict[str, Declared] = {}
 
     def walk(cls: type, prefix: str, user: str | None) -> None:

@@ -57,7 +57,7 @@ def test_a_density_integrates_to_one_and_to_its_cdf(family):
     assert _integral(lambda z: np.exp(log_prob(z)), edges) == pytest.approx(1, abs=1e-10)
     middle = edges[len(edges) // 2] + 0.01
     below = _integral(lambda z: np.exp(log_prob(z)), [*edges[edges < middle], middle])
-    assert float(family.cdf(heads, jnp.array([middle]))) == pytest.approx(below, abs=1e-10)
+    assert float(jax.jit(family.cdf)(heads, jnp.array([middle]))) == pytest.approx(below, abs=1e-10)
 
 
 @everywhere
@@ -71,10 +71,13 @@ def test_sample_and_log_prob_agree_by_the_change_of_variables(family, latent_dim
     def sample(eps):
         return family.sample(heads, jnp.tile(eps[:, None], family.strata))[:, 0]
 
+    @jax.jit
+    def both(eps):
+        _, log_det = jnp.linalg.slogdet(jax.jacobian(sample)(eps))
+        return family.log_prob(heads, sample(eps)[:, None])[0], gaussian.log_prior(eps) - log_det
+
     for own in eps.T:
-        _, log_det = jnp.linalg.slogdet(jax.jacobian(sample)(own))
-        expected = gaussian.log_prior(own) - log_det
-        found = family.log_prob(heads, sample(own)[:, None])[0]
+        found, expected = both(own)
         assert float(found) == pytest.approx(float(expected), abs=1e-10)
 
 
@@ -82,9 +85,20 @@ def test_sample_and_log_prob_agree_by_the_change_of_variables(family, latent_dim
 def test_nodes_are_the_law_of_draws(family, latent_dim):
     """Moments, KL and entropy by nodes against Monte Carlo, within its standard errors."""
     heads, num = _heads(family, latent_dim), 40_000
-    eps = jax.random.normal(jax.random.key(2), (latent_dim, num * family.strata))
-    z = family.sample(heads, eps)
-    log_mass = family.log_mass(heads)
+
+    @jax.jit
+    def found_of(heads):
+        eps = jax.random.normal(jax.random.key(2), (latent_dim, num * family.strata))
+        z = family.sample(heads, eps)
+        nodes = family.nodes(heads, 128 if latent_dim == 1 else 64)
+        log_ratio = family.log_prob(heads, nodes.z) - gaussian.log_prior(nodes.z)
+        return (
+            (z, family.log_mass(heads), family.moments(heads), family.kl(heads)),
+            (family.log_ratio(heads, z, eps), gaussian.log_prior(z) - family.log_prob(heads, z)),
+            (jnp.exp(nodes.log_weight), log_ratio),
+        )
+
+    (z, log_mass, (first, second), kl), (log_ratio, expected), (weight, of_nodes) = found_of(heads)
     mass = np.ones(1) if log_mass is None else np.exp(log_mass)
 
     def mean(values):
@@ -92,25 +106,16 @@ def test_nodes_are_the_law_of_draws(family, latent_dim):
         own = np.asarray(values).reshape(family.strata, num)
         return mass @ own.mean(axis=1), np.sqrt(mass**2 @ own.var(axis=1) / num)
 
-    nodes = family.nodes(heads, 128 if latent_dim == 1 else 64)
-    weight = np.exp(nodes.log_weight)
     assert weight.sum() == pytest.approx(1, abs=1e-12)
-    first, second = family.moments(heads)
     for i in range(latent_dim):
         found, error = mean(z[i])
         assert found == pytest.approx(float(first[i]), abs=5 * error)
         found, error = mean((z[i] - first[i]) ** 2)
         assert found == pytest.approx(float(jnp.exp(second[i])), abs=5 * error)
-    log_ratio = family.log_ratio(heads, z, eps)
     found, error = mean(-log_ratio)
-    assert found == pytest.approx(float(family.kl(heads)), abs=5 * error)
-    expected = gaussian.log_prior(z) - family.log_prob(heads, z)
+    assert found == pytest.approx(float(kl), abs=5 * error)
     np.testing.assert_allclose(log_ratio, expected, rtol=1e-9, atol=1e-9)
-    np.testing.assert_allclose(
-        weight @ np.asarray(family.log_prob(heads, nodes.z) - gaussian.log_prior(nodes.z)),
-        family.kl(heads),
-        rtol=1e-9,
-    )
+    np.testing.assert_allclose(weight @ np.asarray(of_nodes), kl, rtol=1e-9)
 
 
 @everywhere
@@ -118,6 +123,7 @@ def test_many_examples_along_further_axes_are_as_many_single_ones(family, latent
     heads = _heads(family, latent_dim, (2, 2))
     eps = jnp.asarray(np.random.default_rng(3).normal(size=(latent_dim, 2 * family.strata, 2, 2)))
 
+    @jax.jit
     def found(heads, eps):
         z = family.sample(heads, eps)
         nodes = family.nodes(heads, 16)
@@ -149,11 +155,16 @@ def test_the_path_gradient_leaves_out_the_score_alone(family, latent_dim):
     """At one z: d/dz is that of log p - log q, and without a way through z there is nothing."""
     heads = _heads(family, latent_dim)
     eps = jnp.asarray(np.random.default_rng(4).normal(size=(latent_dim, family.strata)))
-    z = family.sample(heads, eps)
-    along = jax.grad(lambda z: jnp.sum(family.path_log_ratio(heads, z, eps)))(z)
-    expected = jax.grad(lambda z: jnp.sum(gaussian.log_prior(z) - family.log_prob(heads, z)))(z)
-    np.testing.assert_allclose(along, expected, rtol=1e-8, atol=1e-8)
-    by_heads = jax.grad(lambda heads: jnp.sum(family.path_log_ratio(heads, z, eps)))(heads)
+
+    def path(heads, z):
+        return jnp.sum(family.path_log_ratio(heads, z, eps))
+
+    def score(z):
+        return jnp.sum(gaussian.log_prior(z) - family.log_prob(heads, z))
+
+    z = jax.jit(family.sample)(heads, eps)
+    by_heads, along = jax.jit(jax.grad(path, argnums=(0, 1)))(heads, z)
+    np.testing.assert_allclose(along, jax.jit(jax.grad(score))(z), rtol=1e-8, atol=1e-8)
     jax.tree.map(lambda leaf: np.testing.assert_array_equal(leaf, 0), by_heads)
 
 
