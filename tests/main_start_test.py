@@ -14,6 +14,7 @@ ARGS = (
     "--config.train.compiled=quickly",
     "--config.train.log_every=5",
     "--config.evaluate.every=0.5",
+    "--config.evaluate.gap_points=0",
     "--config.model.encoder.hidden_dim=8",
     "--config.model.decoder.hidden_dim=8",
     "--config.objective.num_samples=32",

@@ -161,7 +161,7 @@ def _starts(
     alone = (best.mean, best.logvar, np.zeros_like(best.mean))
     for start in (alone, _parted(*_around(x, nodes))):
         with numerics.double():
-            near = jax.vmap(family.near)(*map(jnp.asarray, start))
+            near = _near(family, *map(jnp.asarray, start))
         if near is not None:
             yield Posteriors(family, jax.tree.map(np.asarray, near))
 
@@ -263,6 +263,7 @@ def _derivatives_of_kl(
 
 
 _kl_derivatives = jitted(_derivatives_of_kl)
+_near = jitted(lambda family, *parts: family.near(*parts))
 
 
 def _modes(x: np.ndarray, nodes: Mixture, num: int) -> np.ndarray:

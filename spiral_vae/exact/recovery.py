@@ -22,6 +22,7 @@ RECOVERED_KL = 0.06  # nats; a recovered model is nearer to the truth than this
 FOUND_ORDER = 0.98  # and passes along the whole curve once
 _NUM_PLACES = 1_000  # on the curve, whose order is looked at
 _FAR = 20.0  # nats of log p(z), z about 6
+_order = jax.jit(order, static_argnames="closed")
 
 
 def recovery(
@@ -128,7 +129,7 @@ def _order_metrics(
         t, pieces = exact.quantile(special.ndtr(z[:, 0])), exact.pieces()
 
         def along(column: np.ndarray, t: np.ndarray) -> float:
-            return float(order(jnp.asarray(column), jnp.asarray(t), pieces, curve.closed))
+            return float(_order(jnp.asarray(column), jnp.asarray(t), pieces, curve.closed))
 
         metrics = {"order_of_curve": max(along(column, t) for column in on_curve.T)}
         if on_curve.shape[1] == 1:

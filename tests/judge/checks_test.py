@@ -58,7 +58,10 @@ def test_an_example_is_sound(name):
     assert "all methods" in findings[1].sentence
 
 
-@pytest.mark.parametrize("name", METHODS)
+# What else is built in has the kinds of two of these.
+@pytest.mark.parametrize(
+    "name", sorted(METHODS.keys() - {"elbo_stl", "iwae_8", "evidence", "evidence_anneal"})
+)
 def test_a_built_in_method_is_sound(name):
     findings = found(METHODS[name], UNKNOWN)
     assert all(finding.sound for finding in findings), findings[-1]
