@@ -12,6 +12,8 @@ from spiral_vae.model.likelihood import ClosedForm, Heteroscedastic
 from spiral_vae.model.likelihood.heteroscedastic import BetaNll, OneSigmaFirst, Plain
 from spiral_vae.training import train
 
+QUICKLY = {"xla_backend_optimization_level": 0}  # how programs of tests are compiled, for CPU
+
 # 10 points in batches of 4, 4 and 2, so that all tests with it have a last batch with padding.
 SMALL = {
     "num_points": 10,

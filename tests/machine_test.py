@@ -104,3 +104,10 @@ def test_without_a_home_or_a_place_in_it_there_is_none(cache, tmp_path):
 
     cache.setattr(Path, "home", no_home)
     assert machine.cache_folder() is None
+
+
+def test_no_command_waits_for_what_takes_long_to_import():
+    slow = ("scipy.stats", "matplotlib", "xarray", "sklearn", "tensorboardX")
+    code = f"import sys, spiral_vae.main; print([name for name in {slow} if name in sys.modules])"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (found.returncode, found.stdout, found.stderr) == (0, "[]\n", "")

@@ -218,6 +218,7 @@ SHAPES = {
     "train.num_epochs": [10, 20],
     "train.batch_size": [20, 50],
     "train.shuffle": [False, True],
+    "train.compiled": ["quickly", "fully"],
 }
 FAMILIES = {  # of which a field names a kind
     "data.kind": "data",

@@ -35,13 +35,13 @@ def _of(lanes, **train):
     return dataclasses.replace(stacked, train=dataclasses.replace(stacked.train, **train))
 
 
-def _train(lanes, *, log_every=4, num_epochs=8, cell_width=2, **kwargs):
+def _train(lanes, *, log_every=4, num_epochs=8, cell_width=2, compiled="quickly", **kwargs):
     """`cells.train` on one device, wherever the tests run."""
     defaults = {"probe": _probe, "probe_every": 4, "on_chunk": lambda *_: None}
     defaults["snapshots_per_tenfold"] = 3  # at 0, 1, 2, 5 and 8, if chunks end or begin there
     defaults["devices"] = jax.devices()[:1]
     return cells.train(
-        _of(lanes, log_every=log_every, num_epochs=num_epochs),
+        _of(lanes, log_every=log_every, num_epochs=num_epochs, compiled=compiled),
         cell_width=cell_width,
         **(defaults | kwargs),
     )

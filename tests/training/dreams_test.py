@@ -12,9 +12,12 @@ from spiral_vae.model.likelihood import ClosedForm, Fixed
 from spiral_vae.model.posterior import Gaussian
 from spiral_vae.training import dreams, train
 from spiral_vae.training.dreams import Dreams
-from tests.lanes import assert_same, make_lane
+from tests.lanes import QUICKLY, assert_same, make_lane
 
 SLEEP, AFTER = Dreams(sleep=0.5), Dreams(after=0.5)
+_INIT, _BATCHES = jax.jit(train.init), jax.jit(train.batches)
+_STEP = jax.jit(train.train_step)
+_EPOCH = jax.jit(train.train_epoch, compiler_options=QUICKLY)
 
 
 def _lane(encoder, likelihood=None):
@@ -23,10 +26,10 @@ def _lane(encoder, likelihood=None):
 
 
 def _trained(lane, epochs):
-    state, data = train.init(lane)
+    state, data = _INIT(lane)
     for _ in range(epochs):
-        inputs = train.batches(state.epoch, state.key, data, lane)
-        state, _ = train.train_epoch(state, inputs, lane)
+        inputs = _BATCHES(state.epoch, state.key, data, lane)
+        state, _ = _EPOCH(state, inputs, lane)
     return state, data
 
 
@@ -76,13 +79,13 @@ def test_the_sleep_loss_is_least_for_the_posterior():
 def test_asleep_the_encoder_alone_learns_otherwise():
     """The decoder's first step is the same; the encoder's goes along the sleep loss."""
     plain, asleep = (_lane(encoder) for encoder in (Dreams(), SLEEP))
-    state, data = train.init(plain)
-    batch = train.batches(state.epoch, state.key, data, asleep)
+    state, data = _INIT(plain)
+    batch = _BATCHES(state.epoch, state.key, data, asleep)
     first = jax.tree.map(lambda leaf: leaf[0], batch)
     carry = (state.params, state.opt_state, state.carried)
-    (found, _, _), _ = train.train_step(carry, first, asleep)
+    (found, _, _), _ = _STEP(carry, first, asleep)
     without = dataclasses.replace(first, dream_key=None)
-    (expected, _, _), _ = train.train_step(carry, without, plain)
+    (expected, _, _), _ = _STEP(carry, without, plain)
     np.testing.assert_allclose(
         *(p["decoder"]["hidden_0"]["kernel"] for p in (found, expected)), rtol=1e-6
     )
@@ -101,9 +104,9 @@ def test_asleep_the_encoder_alone_learns_otherwise():
 def test_after_its_share_of_the_training_sleep_ends():
     one, two = (_trained(_lane(SLEEP), epochs)[0] for epochs in (2, 3))
     lane = _lane(Dreams())
-    _, data = train.init(lane)
-    inputs = train.batches(one.epoch, one.key, data, lane)
-    expected, _ = train.train_epoch(one, inputs, lane)
+    _, data = _INIT(lane)
+    inputs = _BATCHES(one.epoch, one.key, data, lane)
+    expected, _ = _EPOCH(one, inputs, lane)
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6),
         two.params,
@@ -124,7 +127,7 @@ def test_afterwards_decoder_and_noise_stand_still_and_the_encoder_goes_on(likeli
 
 def test_without_dreams_nothing_is_drawn():
     lane = _lane(Dreams())
-    state, data = train.init(lane)
-    assert train.batches(state.epoch, state.key, data, lane).dream_key is None
-    keys = train.batches(state.epoch, state.key, data, _lane(SLEEP)).dream_key
+    state, data = _INIT(lane)
+    assert _BATCHES(state.epoch, state.key, data, lane).dream_key is None
+    keys = _BATCHES(state.epoch, state.key, data, _lane(SLEEP)).dream_key
     assert len({tuple(jax.random.key_data(key).tolist()) for key in keys}) == 3

@@ -10,7 +10,7 @@ from spiral_vae import fields, numerics
 from spiral_vae.config.values import flatten
 from spiral_vae.configs import dynamics
 from spiral_vae.training import train
-from tests.lanes import assert_same
+from tests.lanes import QUICKLY, assert_same
 
 SMALL = {
     "data.num_points": 60,
@@ -18,7 +18,6 @@ SMALL = {
     "data.missing": 0.1,
     "train.batch_size": 30,
     "train.num_epochs": 4,
-    "train.compiled": "quickly",
     "model.encoder.hidden_dim": 6,
     "model.decoder.hidden_dim": 6,
     "objective.num_samples": 32,
@@ -32,8 +31,8 @@ def _trained(**overrides):
     with numerics.single():
         lane = jax.tree.map(np.float32, fields.build(train.Lane, values, seed=0))
         lane = dataclasses.replace(lane, seed=np.uint32(0))
-        state, data = train.init(lane)
-        return train.train_chunk(state, data, lane, 4)
+        state, data = jax.jit(train.init)(lane)
+        return jax.jit(train.train_chunk, compiler_options=QUICKLY)(state, data, lane, 4)
 
 
 def test_maximum_likelihood_is_what_it_was():

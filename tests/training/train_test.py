@@ -16,7 +16,7 @@ from spiral_vae.model.objective import Elbo
 from spiral_vae.start import ByOrder
 from spiral_vae.training import train
 from spiral_vae.training.optimizer import Constant, Cosine, Step
-from tests.lanes import CLOSED_FORM, POISONS, VAE, assert_same, heteroscedastic, make_lane
+from tests.lanes import CLOSED_FORM, POISONS, QUICKLY, VAE, assert_same, heteroscedastic, make_lane
 
 # One step an epoch, and so many samples that its gradient is nearly the expectation.
 ONE_STEP = {
@@ -26,7 +26,8 @@ ONE_STEP = {
     "num_epochs": 4,
     "shuffle": False,
 }
-_INIT, _CHUNK = jax.jit(train.init), jax.jit(train.train_chunk)
+_INIT = jax.jit(train.init)
+_CHUNK = jax.jit(train.train_chunk, compiler_options=QUICKLY)
 _FIRST_FAILURE = jax.jit(train.first_failure)
 
 
@@ -202,7 +203,8 @@ def test_inputs_are_the_same_however_many_epochs_are_drawn_at_once(monkeypatch, 
     lane = make_lane()
     _, _, expected, metrics = _run(lane, 7)  # all at once
     monkeypatch.setattr(train, "_DRAWN_AT_ONCE", epochs * 10)  # points of one sample each
-    again = jax.jit(lambda *args: train.train_chunk(*args))  # not the one compiled before
+    # not the one compiled before
+    again = jax.jit(lambda *args: train.train_chunk(*args), compiler_options=QUICKLY)
     state, found = again(*_INIT(lane), lane, 7)
     close = functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6)  # another program
     jax.tree.map(close, (state.all_params, found), (expected.all_params, metrics))
