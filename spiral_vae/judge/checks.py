@@ -84,12 +84,21 @@ class _Pair:
     @numerics.single()
     def started(self) -> tuple[State, Data, Batch]:
         """The fresh states of both, their data and first batches."""
-        return jax.jit(jax.vmap(_started), compiler_options=cells.init_options())(self.lanes)
+        return _compiled(jax.vmap(_started))(self.lanes)
+
+    @functools.cached_property
+    def _loss_and_gradient(self) -> Callable:
+        return _compiled(_loss_and_gradient)
 
     def loss_and_gradient(self, state: State) -> Any:
         """Returns what the first lane has on its first batch; of that lane's state."""
         _, _, batch = self.started
-        return _loss_and_gradient(state, take(batch, 0), self.lane)
+        return self._loss_and_gradient(state, take(batch, 0), self.lane)
+
+
+def _compiled(function: Callable) -> Callable:
+    """Returns a function of which a check needs a few values, compiled for that."""
+    return jax.jit(function, compiler_options=cells.init_options())
 
 
 def _dotted(path: tuple[Any, ...]) -> str:
@@ -135,7 +144,6 @@ def _wide(tree: Any) -> Any:
     return jax.tree.map(wide, tree)
 
 
-@jax.jit
 def _loss_and_gradient(state: State, batch: Batch, lane: Lane) -> Any:
     return jax.value_and_grad(loss_fn, has_aux=True)(state.params, state.carried, batch, lane)
 
@@ -150,12 +158,12 @@ class _Density:
         self.heads: Heads = {
             name: jnp.asarray(0.3 * rng.standard_normal(size)) for name, size in sizes.items()
         }
-        mean, logvar, kl = jax.jit(self._numbers)(self.heads)
+        mean, logvar, kl = _compiled(self._numbers)(self.heads)
         self.kl = float(kl)
         reach = _REACH * np.exp(0.5 * float(logvar[0]))
         edges = np.linspace(float(mean[0]) - reach, float(mean[0]) + reach, _PANELS + 1)
         self.node, self.weight = gauss_legendre(edges)
-        self.log_prob = jax.jit(
+        self.log_prob = _compiled(
             lambda heads: self.family.log_prob(heads, jnp.asarray(self.node[None]))
         )
 
@@ -175,7 +183,7 @@ class _Density:
             nodes = self.family.nodes(heads, _PANELS)
             return jnp.sum(jnp.exp(nodes.log_weight) * function(nodes.z[0]))
 
-        return jax.jit(jax.value_and_grad(mean))(heads)
+        return _compiled(jax.value_and_grad(mean))(heads)
 
 
 def _probe(z: Any) -> Any:
@@ -247,7 +255,10 @@ def _estimator(pair: _Pair) -> str:
     # Nodes that all points share are no draws of q, and what the decoder follows on them is not
     # the loss's slope.
     networks = ("encoder",) if shape[-1] == 1 else ("encoder", "decoder")
-    found, exact = (np.asarray(part) for part in _slopes(state, batch, eps, lane, networks))
+    found, exact = (
+        np.asarray(part)
+        for part in _compiled(functools.partial(_slopes, networks))(state, batch, eps, lane)
+    )
     error = float(np.std(found - exact) / np.sqrt(_DRAWS))
     mean, wanted = float(np.mean(found)), float(np.mean(exact))
     if not abs(mean - wanted) < _STANDARD_ERRORS * error + 1e-5 * max(1.0, abs(wanted)):
@@ -261,9 +272,8 @@ def _estimator(pair: _Pair) -> str:
     )
 
 
-@functools.partial(jax.jit, static_argnames="networks")
 def _slopes(
-    state: State, batch: Batch, eps: jax.Array, lane: Lane, networks: tuple[str, ...]
+    networks: tuple[str, ...], state: State, batch: Batch, eps: jax.Array, lane: Lane
 ) -> tuple[jax.Array, jax.Array]:
     """Returns the gradient's part along a direction and the slope of the loss there, [draws]."""
     own = {name: state.params[name] for name in networks}
@@ -289,7 +299,7 @@ def _slopes(
 @numerics.single()
 def _vmapped(pair: _Pair) -> str:
     state, _, batch = pair.started
-    _, beside = jax.jit(jax.vmap(_loss_and_gradient))(state, batch, pair.lanes)
+    _, beside = _compiled(jax.vmap(_loss_and_gradient))(state, batch, pair.lanes)
     _, alone = pair.loss_and_gradient(take(state, 0))
     pairs = zip(jax.tree.leaves(alone), jax.tree.leaves(beside), strict=True)
     scale = max(float(jnp.max(jnp.abs(leaf))) for leaf in jax.tree.leaves(alone))
@@ -307,7 +317,7 @@ def _training(pair: _Pair) -> str:
         traced.append(args)  # when it is traced, and only then
         return train_chunk(*args)
 
-    many = jax.jit(jax.vmap(chunk, in_axes=(0, 0, 0, None)))
+    many = _compiled(jax.vmap(chunk, in_axes=(0, 0, 0, None)))
     state, data, _ = pair.started
     trained, _ = many(*many(state, data, pair.lanes, 1)[:1], data, pair.lanes, _EPOCHS - 1)
     before, after = (float(pair.loss_and_gradient(take(one, 0))[0][0]) for one in (state, trained))
