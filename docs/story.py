@@ -33,6 +33,7 @@ import spiral_vae
 spiral_vae.prepare_jax()  # all cores, compiled code kept: before JAX computes anything
 # Fewer for a quick look.
 EPOCHS = int(os.environ.get("STORY_EPOCHS", "20000"))
+QUICK = {"train.compiled": "quickly", "evaluate.gap_points": 10} if EPOCHS < 1000 else {}
 WORK = tempfile.mkdtemp()  # the folders of all runs below
 
 plt.rcParams["figure.constrained_layout.use"] = True
@@ -70,7 +71,7 @@ for ax in (left, right):
 # sigma at its true value. All numbers of the report are quadrature.
 
 # %%
-run = spiral_vae.run({"train.num_epochs": EPOCHS}, workdir=f"{WORK}/one")
+run = spiral_vae.run({"train.num_epochs": EPOCHS, **QUICK}, workdir=f"{WORK}/one")
 lane = run.lane()
 for name in ("elbo", "train_log_evidence", "inference_gap", "kl_to_truth", "order_of_curve"):
     print(f"{name:>20} {lane.metrics[name]:.6f}")
@@ -129,7 +130,7 @@ for ax, one in zip(axes, shown, strict=True):
 
 # %%
 sweep = spiral_vae.run(
-    {"train.num_epochs": EPOCHS},
+    {"train.num_epochs": EPOCHS, **QUICK},
     sweep={"likelihood.sigma": np.geomspace(0.02, 2.0, 9).round(4)},
     seeds=4,
     workdir=f"{WORK}/sweep",
@@ -179,7 +180,7 @@ _ = axes[0].legend()
 
 # %%
 unknown = spiral_vae.run(
-    spiral_vae.base_config({"train.num_epochs": EPOCHS // 2}, "recommended"),
+    spiral_vae.base_config({"train.num_epochs": EPOCHS // 2, **QUICK}, "recommended"),
     seeds=16,
     workdir=f"{WORK}/unknown",
 )
