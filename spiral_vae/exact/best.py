@@ -55,7 +55,8 @@ def best_gaussian(x: np.ndarray, q: Posteriors, observe: Observe, density: Densi
 
     The ELBO of each x is climbed by Newton's method over (mean, logvar) from the given q's moments
     and from the highest modes of the exact posterior, each with the width of its Laplace
-    approximation.
+    approximation. Where the nodes of that climb don't resolve the decoder, it is climbed again on
+    panels that do, from the parts of the exact posterior.
 
     Args:
       x: [N, D].
@@ -69,7 +70,7 @@ def best_gaussian(x: np.ndarray, q: Posteriors, observe: Observe, density: Densi
     candidates = np.concatenate([given, found], axis=1)
     exact = _elbos(x, candidates, observe, density)
     best, value = _highest(candidates, exact)
-    # Where so few nodes don't resolve the decoder, as at a jump, that was another hill.
+    # Another hill than the ELBO's, as at a jump.
     (missed,) = np.nonzero(~np.all(np.abs(promised - exact[:, 1:]) < _AS_PROMISED, axis=1))
     if len(missed):
         nodes = density.coarse

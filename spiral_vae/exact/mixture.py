@@ -99,6 +99,8 @@ def along_curve(
 ) -> Mixture:
     """Returns the mixture of a one-dimensional z on Gauss-Legendre panels.
 
+    Where the mean jumps, as between the pieces of a curve, two panels meet.
+
     Args:
       observe: p(x|z), called on [N, 1].
       log_density: log p(z), elementwise on [N].

@@ -90,10 +90,10 @@ class _Pair:
     def _loss_and_gradient(self) -> Callable:
         return _compiled(_loss_and_gradient)
 
-    def loss_and_gradient(self, state: State) -> Any:
-        """Returns what the first lane has on its first batch; of that lane's state."""
-        _, _, batch = self.started
-        return self._loss_and_gradient(state, take(batch, 0), self.lane)
+    def loss_and_gradient(self, states: State) -> Any:
+        """Returns what the first lane has on its first batch, for states of both."""
+        _, _, batches = self.started
+        return self._loss_and_gradient(*take((states, batches), 0), self.lane)
 
 
 def _compiled(function: Callable) -> Callable:
@@ -122,8 +122,8 @@ def _contract(pair: _Pair) -> str:
 
 @numerics.single()
 def _gradients(pair: _Pair) -> str:
-    state, _, _ = pair.started
-    (loss, _), gradient = pair.loss_and_gradient(take(state, 0))
+    states, _, _ = pair.started
+    (loss, _), gradient = pair.loss_and_gradient(states)
     if not np.isfinite(loss):
         raise Fault(f"the loss of the first batch is {loss}")
     leaves = jax.tree_util.tree_leaves_with_path(gradient)
@@ -176,14 +176,14 @@ class _Density:
         seen = q > 0  # elsewhere a function may be infinite
         return float(self.weight[seen] @ (q[seen] * values[seen]))
 
-    def mean_of_draws(self, function: Callable, heads: Heads) -> tuple[jax.Array, Heads]:
+    def mean_of_draws(self, function: Callable) -> tuple[jax.Array, Heads]:
         """Returns E_q f along what `sample` makes of noise, and its gradient by the heads."""
 
         def mean(heads: Heads) -> jax.Array:
             nodes = self.family.nodes(heads, _PANELS)
             return jnp.sum(jnp.exp(nodes.log_weight) * function(nodes.z[0]))
 
-        return _compiled(jax.value_and_grad(mean))(heads)
+        return _compiled(jax.value_and_grad(mean))(self.heads)
 
 
 def _probe(z: Any) -> Any:
@@ -213,7 +213,7 @@ def _kl(own: _Density) -> str:
 
 @_of_density
 def _paths(own: _Density) -> str:
-    drawn, along = own.mean_of_draws(_probe, own.heads)
+    drawn, along = own.mean_of_draws(_probe)
     values = np.asarray(_probe(own.node))
     exact = own.mean(values, own.heads)
     if not abs(drawn - exact) < _CLOSE * max(1.0, abs(exact)):
@@ -300,7 +300,7 @@ def _slopes(
 def _vmapped(pair: _Pair) -> str:
     state, _, batch = pair.started
     _, beside = _compiled(jax.vmap(_loss_and_gradient))(state, batch, pair.lanes)
-    _, alone = pair.loss_and_gradient(take(state, 0))
+    _, alone = pair.loss_and_gradient(state)
     pairs = zip(jax.tree.leaves(alone), jax.tree.leaves(beside), strict=True)
     scale = max(float(jnp.max(jnp.abs(leaf))) for leaf in jax.tree.leaves(alone))
     largest = max(float(jnp.max(jnp.abs(one - two[0]))) for one, two in pairs) / scale
@@ -320,7 +320,7 @@ def _training(pair: _Pair) -> str:
     many = _compiled(jax.vmap(chunk, in_axes=(0, 0, 0, None)))
     state, data, _ = pair.started
     trained, _ = many(*many(state, data, pair.lanes, 1)[:1], data, pair.lanes, _EPOCHS - 1)
-    before, after = (float(pair.loss_and_gradient(take(one, 0))[0][0]) for one in (state, trained))
+    before, after = (float(pair.loss_and_gradient(one)[0][0]) for one in (state, trained))
     if not np.isfinite(after) or int(trained.epoch[0]) < _EPOCHS:
         raise Fault(f"within {_EPOCHS} epochs a number is not finite")
     if not after < before:
