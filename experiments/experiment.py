@@ -46,12 +46,13 @@ class Experiment:
         config = with_values(config, overrides or {})
         if self.quick:
             config.num_seeds = min(config.num_seeds, 2)
-            config.data.num_points = min(config.data.num_points, 200)
+            config.data.num_points = min(config.data.num_points, 80)
             config.train.batch_size = min(config.train.batch_size, config.data.num_points)
-            config.train.num_epochs = 40
-            config.train.log_every = 20
+            config.train.num_epochs = 20
+            config.train.log_every = 10
             config.train.compiled = "quickly"
             config.evaluate.every = min(config.evaluate.every, 0.5)
+            config.evaluate.gap_points = min(config.evaluate.gap_points, 4)
             config.sweep = tuple(_last_two(axis, config) for axis in config.sweep)
         workdir = str(self.runs / self.name / label)
         outcome = train_and_evaluate(config, workdir, figures="none", resume=True)

@@ -1,9 +1,12 @@
 """What differs between platforms, and how a process finds its files and its streams."""
 
 import contextlib
+import functools
 import os
+import re
 import sys
 import tempfile
+import warnings
 from pathlib import Path
 from typing import IO, Any
 
@@ -91,7 +94,27 @@ def prepare_jax() -> str:
     if not of_environment:
         jax.config.update("jax_compilation_cache_dir", folder)
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    _drop_damaged(Path(jax.config.values["jax_compilation_cache_dir"]))
     return ""
+
+
+@functools.cache  # once is enough for a process
+def _drop_damaged(folder: Path) -> None:
+    """Has compiled code made anew that a kill or a full disk has left in parts.
+
+    JAX tells of it in a warning, which names the program, and would leave it there for ever.
+    """
+    told = re.compile(r"Error (read|writ)ing persistent compilation cache entry for '([^']+)'")
+    show = warnings.showwarning
+
+    def drop_or_show(message: Warning | str, *args: Any, **kwargs: Any) -> None:
+        if (found := told.match(str(message))) is None:
+            return show(message, *args, **kwargs)
+        for path in folder.glob(f"{found[2]}-*"):
+            path.unlink(missing_ok=True)
+
+    warnings.filterwarnings("always", told.pattern)  # not an error either
+    warnings.showwarning = drop_or_show
 
 
 def cache_folder() -> str | None:

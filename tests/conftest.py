@@ -10,6 +10,7 @@ from pathlib import Path
 import jax
 import pytest
 
+from spiral_vae import machine
 from tests.config import made
 
 ROOT = Path(__file__).parents[1]
@@ -29,16 +30,17 @@ class Run:
 
 @pytest.fixture(scope="session")
 def environment(tmp_path_factory):
-    """Variables for processes: two CPU devices, and compiled code that all tests share."""
-    base = tmp_path_factory.getbasetemp()
-    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    """Variables for processes: two CPU devices, and compiled code that all tests share.
+
+    It is kept for the next time, as compiling takes half of the tests' time: what a program
+    becomes depends on all of the program, on JAX and on the machine, which make its key.
+    """
+    folder = machine.cache_folder() or tmp_path_factory.mktemp("compiled")
     return os.environ | {
         "JAX_PLATFORMS": "cpu",
         "JAX_NUM_CPU_DEVICES": "2",
-        "JAX_COMPILATION_CACHE_DIR": os.environ.get(
-            "JAX_COMPILATION_CACHE_DIR", str(shared / "compiled")
-        ),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
+        "JAX_COMPILATION_CACHE_DIR": f"{folder}/tests",
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
     }
 
 
@@ -46,7 +48,7 @@ def environment(tmp_path_factory):
 def _compiled(environment):
     """Lets the tests' own processes share compiled code, too."""
     jax.config.update("jax_compilation_cache_dir", environment["JAX_COMPILATION_CACHE_DIR"])
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -91,7 +93,7 @@ def main(environment):
 
     What it returns is `Started`. Figures, which take half of a short run, are drawn where a test
     wants them. All processes have two devices, unless told otherwise, and share
-    a compilation cache that starts empty.
+    a compilation cache.
     """
     started = []
 

@@ -356,3 +356,20 @@ def test_without_a_place_for_compiled_code_there_is_one_note(main, tmp_path):
     assert found.code == 0
     assert found.stderr.startswith("note: there is no folder for compiled code")
     assert found.stderr.count("\n") == 1
+
+
+def test_compiled_code_that_a_kill_left_in_parts_is_made_anew(main, tmp_path):
+    small = ("--config.data.num_points=10", "--config.train.batch_size=5")
+    args = (*TINY, *small, "--config.evaluate.every=0")
+    folder = tmp_path / "compiled"
+    folder.mkdir()
+    env = {"JAX_COMPILATION_CACHE_DIR": str(folder), "PYTHONWARNINGS": "error"}
+    assert main(*args, workdir=tmp_path / "first", **env)().code == 0
+    entries = set(folder.glob("*-cache"))
+    assert entries
+    for path in entries:
+        path.write_bytes(path.read_bytes()[:100])
+    found = main(*args, workdir=tmp_path / "run", **env)()
+    assert (found.code, found.stderr) == (0, "")
+    assert set(folder.glob("*-cache")) == entries
+    assert min(path.stat().st_size for path in entries) > 100
