@@ -24,6 +24,15 @@ def num_cores() -> int:
     return os.cpu_count() or 1
 
 
+@functools.cache
+def has_wide_vectors() -> bool:
+    """Returns whether a core computes with vectors of 512 bits; False where that isn't known."""
+    try:
+        return "avx512f" in Path("/proc/cpuinfo").read_text().split()
+    except OSError:
+        return False
+
+
 def unsupported() -> str:
     """Returns a sentence if this platform is not supported, else nothing."""
     if sys.platform != "win32":

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
 
-from spiral_vae import numerics
+from spiral_vae import machine, numerics
 from spiral_vae.model import networks
 from spiral_vae.process import Data
 from spiral_vae.start import Order
@@ -35,13 +35,15 @@ from spiral_vae.training.train import (
 )
 
 Probe = Callable[[networks.Params, Data, Lane], dict[str, jax.Array]]
-# How programs are compiled for CPU. Every core is a device, so that of the training has one thread,
-# does one thing after the other (1), and has vectors as wide as the core's. What runs once in a
-# while takes longer to compile than to run.
+# How programs are compiled for CPU. Every core is a device, so that of the training has one thread
+# and does one thing after the other (1). What runs once in a while takes longer to compile than to
+# run. Vectors are as wide as the core's, but not of 256 bits: with these XLA adds up eight rows of
+# a product at a time, in another order than those that remain, and as lanes share such products, a
+# lane's bits would depend on its company.
 _CHUNK_OPTIONS = {
     "xla_cpu_multi_thread_eigen": False,
     "xla_cpu_scheduler_type": 1,
-    "xla_cpu_prefer_vector_width": 512,
+    "xla_cpu_prefer_vector_width": 512 if machine.has_wide_vectors() else 128,
 }
 # XLA hands sums to a library, YNN, that is quick at those of a few numbers, and up to twenty times
 # as slow as XLA itself at those over many nodes of z.
