@@ -103,7 +103,7 @@ def prepare_jax() -> str:
     if not of_environment:
         jax.config.update("jax_compilation_cache_dir", folder)
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-    _drop_damaged(Path(jax.config.values["jax_compilation_cache_dir"]))
+    _drop_damaged(Path(folder))
     return ""
 
 
