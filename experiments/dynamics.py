@@ -45,11 +45,10 @@ _MISSING = (0.0, 0.25, 0.5)
 
 def dynamics(experiment: Experiment) -> None:
     rows = []
-    short = {"data.length": 20} if experiment.quick else {}
     ways = list(WAYS)[-2 if experiment.quick else 0 :]
     for turns in TURNS[: 1 if experiment.quick else None]:
         for way in ways:
-            overrides = {"num_seeds": NUM_SEEDS} | WAYS[way] | short
+            overrides = {"num_seeds": NUM_SEEDS} | WAYS[way]
             label = f"{turns} {way}".replace(", ", " ").replace(" ", "_")
             found = experiment.sweep(label, config.get_config(str(turns)), overrides).rows
             curve = f"{turns} turn" + "s" * (turns > 1)
@@ -65,7 +64,6 @@ def dynamics(experiment: Experiment) -> None:
         {
             "num_seeds": NUM_SEEDS,
             "sweep": (f"data.missing={','.join(map(str, _MISSING))}",),
-            **short,
         },
     ).rows
     experiment.save(drawing.forecasts(lacking), lacking, "missing")
