@@ -291,8 +291,12 @@ def _modes(x: np.ndarray, nodes: Mixture, num: int) -> np.ndarray:
 def _hermite(mean: np.ndarray, logvar: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Returns nodes in standard deviations from the mean, and weights, [1, M] for all Gaussians."""
     del mean, logvar
-    eps, weight = np.polynomial.hermite_e.hermegauss(_CLIMB_NODES)
+    eps, weight = _rule(_CLIMB_NODES)
     return eps[None], weight[None] / weight.sum()
+
+
+# Every step of a climb asks for it, and the eigenvalues behind it take as long as the step.
+_rule = functools.cache(np.polynomial.hermite_e.hermegauss)
 
 
 def _on_panels(
