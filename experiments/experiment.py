@@ -36,7 +36,7 @@ class Experiment:
         """Runs a config in a workdir of its own and returns its outcome.
 
         With the --runs of an experiment that was stopped it goes on from where that was. The quick
-        size has few epochs, at most two seeds and of each axis the last two values.
+        size has few epochs, one seed and of each axis the last two values.
 
         Args:
           label: of the workdir.
@@ -45,7 +45,7 @@ class Experiment:
         """
         config = with_values(config, overrides or {})
         if self.quick:
-            config.num_seeds = min(config.num_seeds, 2)
+            config.num_seeds = 1
             config.data.num_points = min(config.data.num_points, 80)
             config.train.batch_size = min(config.train.batch_size, config.data.num_points)
             config.train.num_epochs = 20
