@@ -18,7 +18,7 @@ lint:
 	mypy
 
 test:
-	$(PYTHON) -m pytest -n 2
+	$(PYTHON) -m pytest -n 2 --dist loadfile
 
 matrix:
 	set -e; for python in $(PYTHONS); do \

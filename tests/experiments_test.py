@@ -24,7 +24,7 @@ from experiments.claims import regularised, wrong_models
 from experiments.experiment import Experiment
 from spiral_vae.config import axes, sources
 from spiral_vae.config.values import with_values
-from spiral_vae.exact import ground_truth
+from spiral_vae.exact import ground_truth, sequences
 from spiral_vae.process import Spiral
 
 RESULTS = {
@@ -57,8 +57,9 @@ def _check(name, folder):
 
 
 @pytest.mark.parametrize("name", sorted(set(RESULTS) - {"basic_run"}))
-def test_quick_size(name, tmp_path):
+def test_quick_size(name, monkeypatch, tmp_path):
     """In one process, as they have much code in common, which is traced and compiled once."""
+    monkeypatch.setattr(sequences, "NUM_FRESH", 4)  # 40 take ten times as long
     short = name.rpartition(".")[2]
     function = getattr(importlib.import_module(f"experiments.{name}"), short)
     function(Experiment(short, tmp_path / "results", tmp_path / "runs", quick=True))

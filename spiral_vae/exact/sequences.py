@@ -95,7 +95,7 @@ def judge(observe: Observe, sequences: Sequences, curve: Curve) -> Report:
       sequences: what else the model is.
       curve: the truth.
     """
-    fresh = draws_of(jax.tree.map(float, curve), sequences.true_a, sequences.length)
+    fresh = draws_of(jax.tree.map(float, curve), sequences.true_a, sequences.length, NUM_FRESH)
     z, x = fresh.z, fresh.x
     learned, error = settled(observe, sequences.a, x[:_TRIED])
     law = forward_backward.smooth(learned, x)
@@ -136,10 +136,10 @@ def judge(observe: Observe, sequences: Sequences, curve: Curve) -> Report:
 
 
 @functools.lru_cache(maxsize=2)
-def draws_of(curve: Curve, a: float, length: int) -> Fresh:
+def draws_of(curve: Curve, a: float, length: int, num: int) -> Fresh:
     """Returns draws of the truth (kept, as many lanes share one)."""
     observe = ground_truth.true_decoder(curve)
-    z = draw(np.random.default_rng(2), a, NUM_FRESH, length)
+    z = draw(np.random.default_rng(2), a, num, length)
     x = observation_lib.draw(np.random.default_rng(3), observe(z.reshape(-1, 1)))
     x = x.reshape(*z.shape, -1)
     truth, error = settled(observe, a, x[:_TRIED])

@@ -360,7 +360,7 @@ def test_an_overfitted_model_is_named():
         u = special.ndtr(z[:, 0])
         return np.stack([np.interp(u, knots, x[order, d]) for d in range(2)], axis=-1)
 
-    m = _judge(_moments_encoder(decode, 0.05), decode, 0.05).metrics
+    m = _judge(_moments_encoder(decode, 0.05), decode, 0.05, gap_points=4).metrics
     assert m["overfit_gap"] > 0.5
     assert evaluate.verdict(m) == "overfitted"
 
