@@ -18,6 +18,7 @@ TINY = (
     "--config.train.log_every=10",
     "--config.train.batch_size=20",
     "--config.evaluate.every=0.5",
+    "--config.evaluate.gap_points=5",
 )
 
 

@@ -61,8 +61,12 @@ def paired(rows: list[dict[str, Any]], metric: str, plain: str = PLAIN) -> tuple
     """
     of_plain = {row["seed"]: row[metric] for row in rows if row["way"] == plain}
     found = np.array([r[metric] - of_plain[r["seed"]] for r in rows if r["way"] != plain])
-    error = np.std(found, ddof=1) / np.sqrt(len(found)) if len(found) > 1 else np.nan
-    return float(np.mean(found)), float(error), int(np.sum(found < 0))
+    return float(np.mean(found)), _error(found), int(np.sum(found < 0))
+
+
+def _error(values: np.ndarray) -> float:
+    """Returns the standard error of the mean; nan of a single value."""
+    return float(np.std(values, ddof=1) / np.sqrt(len(values))) if len(values) > 1 else np.nan
 
 
 def regularised(experiment: Experiment) -> None:
@@ -101,7 +105,7 @@ def differences(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
             line |= dict(zip(names, found, strict=True))
         gap = np.array([row["overfit_gap"] for row in of_way])
         line["overfit_gap"] = float(np.mean(gap))
-        line["overfit_gap_error"] = float(np.std(gap, ddof=1) / np.sqrt(len(gap)))
+        line["overfit_gap_error"] = _error(gap)
         line["kl_to_truth"] = float(np.median([row["kl_to_truth"] for row in of_way]))
         table.append(line)
     return table
