@@ -180,8 +180,8 @@ def get_config() -> ml_collections.ConfigDict:
     # Epochs that one row of the training metrics averages over, >= 1; also the length of one
     # compiled chunk.
     train.log_every = 100
-    # 'fully' | 'quickly': in a quarter of the time, to code that is some five times as slow and
-    # rounds otherwise; for runs of a few hundred epochs, on CPU.
+    # 'fully' | 'quickly': in less than half the time, to code that is ten times as slow and rounds
+    # otherwise; for runs of a few hundred epochs, on CPU.
     train.compiled = "fully"
 
     config.evaluate = ml_collections.ConfigDict()

@@ -50,12 +50,8 @@ _CHUNK_OPTIONS = {
 _LONG_SUMS = {"xla_cpu_experimental_ynn_fusion_type": ""}
 _PROBE_OPTIONS = {"xla_cpu_use_fusion_emitters": False}
 _INIT_OPTIONS = _PROBE_OPTIONS | {"xla_backend_optimization_level": 1}
-# Without the optimisations of LLVM, and with the emitters that write the least code; with vectors
-# wider than 128 bits a lane's bits would then depend on its company.
-_QUICK_OPTIONS = _PROBE_OPTIONS | {
-    "xla_backend_optimization_level": 0,
-    "xla_cpu_prefer_vector_width": 128,
-}
+# Without the optimisations of LLVM; fusion as it is, or a lane's bits would depend on its company.
+_QUICK_OPTIONS = {"xla_backend_optimization_level": 0}
 NOT_FINITE = "not finite"  # how the status of a lane that broke down begins
 # Structures of lanes for which compiled code is kept. Each maps a thousand pieces of memory, of
 # which a process may have 65 530.

@@ -64,7 +64,7 @@ class Train:
     compiled: str = field(
         "fully",
         one_of("fully", "quickly"),
-        "quickly: in a quarter of the time, to code that is some five times as slow and rounds "
+        "quickly: in less than half the time, to code that is ten times as slow and rounds "
         "otherwise, for runs of a few hundred epochs; on CPU",
         static=True,
     )
