@@ -16,6 +16,9 @@ from spiral_vae.configs import restricted, three_turns
 
 def get_config(data: str = "post") -> ml_collections.ConfigDict:
     """Returns the config, for 200 points of the 'post', or 400 of 'one_turn' or 'two_turns'."""
+    turns = {"post": None, "one_turn": 1, "two_turns": 2}
+    if data not in turns:
+        raise ValueError(f"found {data!r}, allowed: {', '.join(turns)}")
     config = restricted.get_config()
     begun = three_turns.get_config()
     config.start.kind = begun.start.kind
@@ -26,8 +29,8 @@ def get_config(data: str = "post") -> ml_collections.ConfigDict:
     config.model.encoder.fourier_scale = begun.model.encoder.fourier_scale
     config.model.decoder.first_layer = begun.model.decoder.first_layer
     config.train.num_epochs = 1_000
-    if data != "post":
-        config.data.omega = {"one_turn": 2 * math.pi, "two_turns": 4 * math.pi}[data]
+    if turns[data]:
+        config.data.omega = 2 * math.pi * turns[data]
         config.data.u_start = begun.data.u_start
         config.data.num_points = begun.data.num_points
         config.train.batch_size = config.data.num_points
