@@ -4,13 +4,14 @@ Isotropic sigma in closed form; experiments/anisotropic.py has the kinds that se
 """
 
 import math
+from typing import Literal
 
 import ml_collections
 
 from spiral_vae.configs import recommended
 
 
-def get_config(noise: str = "axes") -> ml_collections.ConfigDict:
+def get_config(noise: Literal["axes", "turned"] = "axes") -> ml_collections.ConfigDict:
     """Returns the config of experiments/anisotropic.py, noise along the 'axes' or 'turned'."""
     config = recommended.setting()
     config.num_seeds = 16

@@ -1,5 +1,7 @@
 """The networks of experiments/claims: the post's size and data, sigma known, nothing looked at."""
 
+from typing import Literal
+
 import ml_collections
 
 from spiral_vae.configs import posteriors
@@ -7,7 +9,7 @@ from spiral_vae.configs import posteriors
 SEEDS = {"rate": 4, "regularised": 16, "wrong_models": 6}
 
 
-def get_config(part: str = "rate") -> ml_collections.ConfigDict:
+def get_config(part: Literal[*SEEDS] = "rate") -> ml_collections.ConfigDict:
     """Returns the config of a module of experiments/claims, by its name."""
     config = posteriors.get_config()
     config.num_seeds = SEEDS[part]

@@ -8,29 +8,25 @@ for two turns, and the restricted likelihood pays for what they take of the nois
 """
 
 import math
+from typing import Literal
 
 import ml_collections
 
 from spiral_vae.configs import restricted, three_turns
 
 
-def get_config(data: str = "post") -> ml_collections.ConfigDict:
-    """Returns the config, for 200 points of the 'post', or 400 of 'one_turn' or 'two_turns'."""
-    turns = {"post": None, "one_turn": 1, "two_turns": 2}
-    if data not in turns:
-        raise ValueError(f"found {data!r}, allowed: {', '.join(turns)}")
+def get_config(
+    data: Literal["post", "one_turn", "two_turns"] = "post",
+) -> ml_collections.ConfigDict:
+    """Returns the config, for 200 points of the post, or 400 of one turn or two."""
     config = restricted.get_config()
     begun = three_turns.get_config()
-    config.start.kind = begun.start.kind
+    config.start = begun.start
+    config.model = begun.model
     config.likelihood.anneal = begun.likelihood.anneal
-    for name in ("encoder", "decoder"):
-        config.model[name].hidden_layers = 2
-    config.model.encoder.fourier_features = begun.model.encoder.fourier_features
-    config.model.encoder.fourier_scale = begun.model.encoder.fourier_scale
-    config.model.decoder.first_layer = begun.model.decoder.first_layer
     config.train.num_epochs = 1_000
-    if turns[data]:
-        config.data.omega = 2 * math.pi * turns[data]
+    if data != "post":
+        config.data.omega = 2 * math.pi if data == "one_turn" else 4 * math.pi
         config.data.u_start = begun.data.u_start
         config.data.num_points = begun.data.num_points
         config.train.batch_size = config.data.num_points

@@ -3,13 +3,15 @@
 `known` has the true sigma, `unknown` learns it from 0.5; experiments/posteriors.py has the ways.
 """
 
+from typing import Literal
+
 import ml_collections
 
 from spiral_vae.configs import base
 from spiral_vae.configs.recommended import LEARNED
 
 
-def get_config(sigma: str = "known") -> ml_collections.ConfigDict:
+def get_config(sigma: Literal["known", "unknown"] = "known") -> ml_collections.ConfigDict:
     """Returns the config of a part of experiments/posteriors.py, 'known' or 'unknown'."""
     config = base.get_config()
     config.num_seeds = 16

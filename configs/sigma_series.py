@@ -3,12 +3,14 @@
 python -m spiral_vae.main --config=configs/sigma_series.py:post
 """
 
+from typing import Literal
+
 import ml_collections
 
 from spiral_vae.configs import base
 
 
-def get_config(part: str = "sweep") -> ml_collections.ConfigDict:
+def get_config(part: Literal["post", "sweep"] = "sweep") -> ml_collections.ConfigDict:
     """Returns the config of a part of experiments/sigma_series.py, 'post' or 'sweep'."""
     config = base.get_config()
     config.data.u_start = 0.05

@@ -3,6 +3,8 @@
 In closed form; experiments/unknown_sigma.py has the others.
 """
 
+from typing import Literal
+
 import ml_collections
 
 from spiral_vae.configs import recommended
@@ -16,7 +18,7 @@ SETTINGS = {
 }
 
 
-def get_config(setting: str = "200 points, 1x32") -> ml_collections.ConfigDict:
+def get_config(setting: Literal[*SETTINGS] = "200 points, 1x32") -> ml_collections.ConfigDict:
     """Returns the config of one of the settings of experiments/unknown_sigma.py."""
     config = recommended.setting()
     config.num_seeds = 16

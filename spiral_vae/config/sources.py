@@ -3,10 +3,13 @@
 import hashlib
 import importlib
 import importlib.util
+import inspect
 import os
 import re
 import sys
 import traceback
+import typing
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -24,25 +27,37 @@ _loaded: dict[Path, str] = {}  # the user's files that are loaded, and the names
 def load(source: str) -> ConfigDict:
     """Returns the config of 'FILE', 'NAME' of the package, or either with ':ARGUMENT'.
 
-    It has all fields of all kinds, those that the file itself defines among them.
+    It has all fields of all kinds, those that the file itself defines among them. Where get_config
+    names the arguments that it knows, as `part: Literal["a", "b"]`, no other one is passed on.
 
     Raises:
-      ConfigError: there is no such file, or no config in it.
+      ConfigError: there is no such file, no config in it, or no such argument.
     """
     name, *argument = source.split(":", 1)
     path = _found(name)
     module = load_file(path)
     get_config = getattr(module, "get_config", None)
     try:
+        if get_config and argument:
+            _check(get_config, argument[0])
         config = get_config(*argument) if get_config else None
         if isinstance(config, ConfigDict):
             complete(config)
             return config
-    except ConfigError:  # of a stored config, which says all
+    except ConfigError:  # which says all
         raise
     except (Exception, SystemExit) as error:  # the file is the user's and may do anything
         raise _told(path, error) from error
     raise ConfigError(f"config: {path} must define get_config() that returns a ConfigDict")
+
+
+def _check(get_config: Callable, argument: str) -> None:
+    """Raises ConfigError for an argument that get_config does not name among those it knows."""
+    for parameter in list(inspect.signature(get_config).parameters.values())[:1]:
+        known = typing.get_args(parameter.annotation)
+        if typing.get_origin(parameter.annotation) is typing.Literal and argument not in known:
+            allowed = ", ".join(map(repr, known))
+            raise ConfigError(f"config: {parameter.name}: found {argument!r}, allowed: {allowed}")
 
 
 def _found(name: str) -> Path:

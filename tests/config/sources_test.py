@@ -2,6 +2,7 @@
 
 import sys
 
+import numpy as np
 import pytest
 
 from spiral_vae import fields
@@ -126,3 +127,13 @@ def test_an_unknown_name_is_told_with_those_that_there_are():
         sources.load("recommend")
     assert str(error.value).startswith("config: there is no file 'recommend'; of the package")
     assert "recommended" in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["anisotropic", "claims", "order_first", "posteriors"])
+def test_an_unknown_argument_is_told_with_those_that_there_are(name):
+    with pytest.raises(ConfigError, match=r"^config: \w+: found 'other', allowed: '\w+', '\w+'"):
+        sources.load(f"{name}:other")
+
+
+def test_an_argument_of_another_type_is_a_config_s_own_matter():
+    assert sources.load("dynamics:3").data.omega == pytest.approx(6 * np.pi)
