@@ -52,12 +52,14 @@ def load(source: str) -> ConfigDict:
 
 
 def _check(get_config: Callable, argument: str) -> None:
-    """Raises ConfigError for an argument that get_config does not name among those it knows."""
-    for parameter in list(inspect.signature(get_config).parameters.values())[:1]:
-        known = typing.get_args(parameter.annotation)
-        if typing.get_origin(parameter.annotation) is typing.Literal and argument not in known:
-            allowed = ", ".join(map(repr, known))
-            raise ConfigError(f"config: {parameter.name}: found {argument!r}, allowed: {allowed}")
+    """Raises ConfigError for an argument that get_config does not take, or does not name."""
+    parameters = list(inspect.signature(get_config).parameters.values())
+    if not parameters:
+        raise ConfigError(f"config: found {argument!r} after the colon, which must be empty here")
+    known = typing.get_args(parameters[0].annotation)
+    if typing.get_origin(parameters[0].annotation) is typing.Literal and argument not in known:
+        allowed = ", ".join(map(repr, known))
+        raise ConfigError(f"config: {parameters[0].name}: found {argument!r}, allowed: {allowed}")
 
 
 def _found(name: str) -> Path:

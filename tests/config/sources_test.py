@@ -135,5 +135,10 @@ def test_an_unknown_argument_is_told_with_those_that_there_are(name):
         sources.load(f"{name}:other")
 
 
+def test_an_argument_that_a_config_does_not_take_is_told():
+    with pytest.raises(ConfigError, match="config: found '3' after the colon"):
+        sources.load("turns:3")
+
+
 def test_an_argument_of_another_type_is_a_config_s_own_matter():
     assert sources.load("dynamics:3").data.omega == pytest.approx(6 * np.pi)
