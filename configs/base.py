@@ -43,6 +43,7 @@ def get_config() -> ml_collections.ConfigDict:
     data.sequence_column = ""  # name of one that says to which sequence a row belongs
     data.time_column = ""  # name of one of times, multiples of a step, within sequences
     data.steps = 1  # places of a sequence of a table; set when a run begins
+    data.places = 0  # of all of a table; set when a run begins
     data.standardise = True  # columns less their mean, over their standard deviation
     data.held_out = 0.2  # share of the rows that are not trained on, 0 .. 0.9
     data.size = 1.0  # factor on a standard size, > 0

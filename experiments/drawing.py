@@ -315,8 +315,8 @@ def with_excess(rows: Rows, by: str, within: str | None = None) -> list[dict[str
         own = [row for row in rows if not within or row[within] == part]
         kl: dict[str, dict[int, float]] = {}
         for row in own:
-            kl.setdefault(row[by], {})[row["seed"]] = row.get("kl_to_truth", np.nan)
-        best = min(kl, key=lambda way: np.median(list(kl[way].values())))
+            kl.setdefault(row[by], {})[row["seed"]] = row.get("kl_to_truth", np.inf)
+        best = min(kl, key=lambda way: np.median(list(kl[way].values())))  # a failed lane is last
         found += [
             row | {"kl_excess": row.get("kl_to_truth", np.nan) - kl[best][row["seed"]]}
             for row in own

@@ -197,7 +197,7 @@ class Run:
         Raises:
           ConfigError: it has none of that name.
         """
-        found = {path.stem: path for path in sorted((self.workdir / "figures").glob("*.png"))}
+        found = {path.stem: path for path in sorted((self.workdir / life.FIGURES).glob("*.png"))}
         if name not in found:
             has = ", ".join(found) or "no figures"
             raise ConfigError(f"figure: found {name!r}, this run has {has}")
@@ -313,7 +313,7 @@ class Lane:
 
     @functools.cached_property
     def _report(self) -> evaluate.Report:
-        return model_lib.judge(self.model)
+        return model_lib.judge(self.model, self.run.config.evaluate.gap_points)
 
     def figure(self, name: str = "basic_run") -> "Picture":
         """Returns a figure of this lane; it shows itself in a notebook.
@@ -400,8 +400,8 @@ class Page:
 
 def _same(a: Any, b: Any) -> bool:
     """Returns whether two values of a swept field are the same."""
-    if isinstance(a, float) or isinstance(b, float):
-        return a is not None and b is not None and math.isclose(a, b, rel_tol=_CLOSE)
+    if all(isinstance(value, int | float) for value in (a, b)):
+        return math.isclose(a, b, rel_tol=_CLOSE)
     return a == b
 
 

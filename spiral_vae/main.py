@@ -18,7 +18,6 @@ from typing import NoReturn
 
 import jax
 from absl import app, flags
-from ml_collections import ConfigDict
 
 from spiral_vae import machine
 from spiral_vae.config import command_line
@@ -26,6 +25,7 @@ from spiral_vae.config.values import ConfigError
 from spiral_vae.present import table
 from spiral_vae.runs import replay, run
 from spiral_vae.training import cells
+from spiral_vae.workdir import life
 from spiral_vae.workdir.life import WorkdirError
 
 _WORKDIR = flags.DEFINE_string(
@@ -77,7 +77,7 @@ def main(argv: list[str]) -> int | None:
         _configure_libraries()
         stop.listen()
         if _DEBUG_NANS.value:
-            _debug_nans(config)
+            _debug_nans()
             return None
         outcome = run.train_and_evaluate(
             config, _WORKDIR.value, figures=_FIGURES.value, resume=_RESUME.value, stop=stop
@@ -94,7 +94,7 @@ def main(argv: list[str]) -> int | None:
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # who reads a pipe may have seen enough
     print(table.table(outcome.rows, outcome.axes))
     print(f"results: {outcome.workdir}")
-    if (folder := outcome.workdir / "figures").exists():
+    if (folder := outcome.workdir / life.FIGURES).exists():
         print(f"figures: {folder}")
     if _EXPLORE.value:
         from spiral_vae.explore import page  # no other run needs it
@@ -106,9 +106,9 @@ def main(argv: list[str]) -> int | None:
     return LANES_FAILED if any(row["status"] != "ok" for row in outcome.rows) else None
 
 
-def _debug_nans(config: ConfigDict) -> None:
+def _debug_nans() -> None:
     """Prints where the lanes of the workdir stopped being finite."""
-    failures = list(replay.failures(config, _WORKDIR.value or ""))
+    failures = list(replay.failures(_WORKDIR.value or ""))
     for failure in failures:
         print(f"lane {failure.lane}: not finite at step {failure.step}: {failure.term}")
         trace = failure.error.__traceback__ if failure.error else None

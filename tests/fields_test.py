@@ -71,7 +71,7 @@ def _data(names: str) -> str:
 
 
 _OF_TABLES = ("path", "sha256", "columns", "t_column", "standardise", "held_out")
-_OF_TABLES += ("sequence_column", "time_column", "steps")
+_OF_TABLES += ("sequence_column", "time_column", "steps", "places")
 OWNERS = {
     "data.size": _data(_SIZED),
     **{f"start.{name}": "start.kind 'order'" for name in ("num_cuts", "max_attempts")},
@@ -237,8 +237,18 @@ def test_a_field_off_its_default_is_refused_where_nothing_uses_it(path):
         ),
         (
             {"likelihood.anneal": 0.7, "encoder.after": 0.4},
-            "likelihood.anneal + encoder.after must be <= 1: what is added stays as it is after, "
+            "likelihood.anneal + encoder.after must be < 1: what is added stays as it is after, "
             "found likelihood.anneal=0.7, encoder.after=0.4",
+        ),
+        (
+            {"likelihood.kind": "learned", "likelihood.freedom": 200.0},
+            "likelihood.freedom must be < data.num_points, found likelihood.freedom=200.0, "
+            "data.num_points=200",
+        ),
+        (
+            {"likelihood.kind": "heteroscedastic", "likelihood.sigma": 20.0},
+            "likelihood.sigma must be in [0.001, 10] for 'heteroscedastic': beyond that the head "
+            "has no gradient, found likelihood.kind=heteroscedastic, likelihood.sigma=20.0",
         ),
         (
             {"encoder.sleep": 0.6, "encoder.after": 0.6},

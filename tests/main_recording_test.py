@@ -80,11 +80,11 @@ def test_killed_it_goes_on_to_the_same_bytes(run, main, walks, tmp_path):
     [
         (("data.sequence_column=",), "data.time_column: times are of sequences, see data.sequence"),
         (("data.sequence_column=run",), "data.sequence_column: "),
+        (("data.num_points=50",), "data.num_points must be a multiple of data.steps, the places"),
         (
-            ("data.num_points=50",),
-            "data.num_points: found 50, must be a multiple of 20, the places",
+            ("data.num_points=400",),
+            "data.num_points must be <= data.places, all that the table has",
         ),
-        (("data.num_points=400",), "data.num_points: found 400, but "),
         (("train.batch_size=50",), "train.batch_size must be a multiple of data.steps"),
         (("start.lag=20",), "start.lag must be < data.steps, the length of the longest sequence"),
         (

@@ -121,3 +121,15 @@ def test_one_column_is_enough(main, moons, tmp_path):
     own = (f"--config.data.path={moons}", "--config.data.columns=a")
     found = main(*TINY, *own, workdir=tmp_path / "run")()
     assert (found.code, found.stderr) == (0, "")
+
+
+def test_no_lane_of_a_sweep_has_more_points_than_the_table(main, moons, tmp_path):
+    own = (f"--config.data.path={moons}", "--config.data.columns=a,b")
+    found = main(*TINY, *own, "--sweep=data.num_points=50,500", workdir=tmp_path / "run")()
+    told = "data.num_points must be <= data.places, all that the table has"
+    assert found.code == 2
+    assert found.stderr == (
+        f"error: lane data.num_points=500: {told}, found data.kind=table, data.num_points=500, "
+        "data.places=60\n"
+    )
+    assert not (tmp_path / "run").exists()

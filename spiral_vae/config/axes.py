@@ -39,7 +39,10 @@ def _parse_axis(text: str, fields: Fields) -> Axis:
     if not equals:
         raise ConfigError(f"sweep {text!r}: must be FIELD=VALUE,VALUE,...")
     type_ = type_of(path, fields)
-    if reason := fields_lib.declared(*ROOTS)[path].fields[0].not_swept:
+    declared = fields_lib.declared(*ROOTS)
+    if path not in declared:
+        raise ConfigError(fields_lib.unknown(path, fields))
+    if reason := declared[path].fields[0].not_swept:
         raise ConfigError(f"{path}: can't be swept; {reason}")
     if not parseable(type_):
         raise ConfigError(f"{path}: a {type_.__name__} can't be swept")

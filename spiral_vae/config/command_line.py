@@ -125,10 +125,12 @@ def _default_source(args: Sequence[str]) -> str:
 
     Raises ConfigError if there is no run to go on with.
     """
-    if not any(re.fullmatch(r"--?(resume|debug_nans)(=true)?", arg) for arg in args):
+    if not any(
+        re.fullmatch(r"--?(resume|debug_nans)(=(true|t|1))?", arg, re.IGNORECASE) for arg in args
+    ):
         return DEFAULT
     given = [
-        match[1] or following or ""
+        following or "" if match[1] is None else match[1]
         for arg, following in itertools.zip_longest(args, args[1:])
         if (match := re.fullmatch(r"--?workdir(?:=(.*))?", arg, re.DOTALL))
     ]

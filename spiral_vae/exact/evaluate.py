@@ -132,7 +132,10 @@ def evaluate(
     along = t if t is not None else Posteriors(family, encode(x)).mean[:, 0]
     thin = np.argsort(along, kind="stable")[_evenly(len(x), MAX_POINTS)]
     along, x = np.asarray(along, np.float64)[thin], x[thin]
-    density = ground_truth.density_around(x, observe, latent_dim)
+    fresh = new_points(curve) if curve is not None else None
+    others = fresh[1] if fresh is not None else held_out
+    judged = [x] if others is None else [x, np.asarray(others, np.float64)]
+    density = ground_truth.density_around(np.concatenate(judged), observe, latent_dim)
 
     def known(t: np.ndarray, x: np.ndarray) -> Points:
         q = Posteriors(family, encode(x))
@@ -143,8 +146,8 @@ def evaluate(
     metrics = _bound_metrics(points) | _noise_metrics(density.fine)
     if t is not None:
         metrics["spearman"] = max((spearman(column, along) for column in q.mean.T), key=abs)
-    if curve is not None:
-        new = known(*new_points(curve))
+    if curve is not None and fresh is not None:
+        new = known(*fresh)
         metrics |= recovery(encode, observe, density, q, curve)
         metrics["overfit_gap"] = metrics["train_log_evidence"] + metrics["nll"]
     elif held_out is not None:
@@ -266,12 +269,11 @@ def _bound_metrics(points: Points) -> dict[str, float]:
 def _held_out_metrics(points: Points, nll: np.ndarray) -> dict[str, float]:
     """Returns what held-out points say of a model, by their -log p [m]."""
     train = points.log_evidence
-    return {
-        "nll_held_out": np.mean(nll),
-        "nll_held_out_error": _standard_error(nll),
-        "overfit_gap": np.mean(train) + np.mean(nll),
-        "overfit_gap_error": np.hypot(_standard_error(train), _standard_error(nll)),
-    }
+    found = {"nll_held_out": np.mean(nll), "overfit_gap": np.mean(train) + np.mean(nll)}
+    if len(nll) > 1:  # one tells nothing of its spread
+        found["nll_held_out_error"] = _standard_error(nll)
+        found["overfit_gap_error"] = np.hypot(_standard_error(train), _standard_error(nll))
+    return found
 
 
 def _map_error(mean: np.ndarray, t: np.ndarray, curve: Curve) -> float:
@@ -283,7 +285,7 @@ def _map_error(mean: np.ndarray, t: np.ndarray, curve: Curve) -> float:
 
 def _standard_error(values: np.ndarray) -> float:
     """Returns the standard error of the mean of values [N]."""
-    return float(np.std(values) / np.sqrt(len(values)))
+    return float(np.std(values, ddof=1) / np.sqrt(len(values)))
 
 
 def _gap_metrics(gaps: Gaps, of: str) -> dict[str, float]:

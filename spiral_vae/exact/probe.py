@@ -22,6 +22,7 @@ from spiral_vae.process import Curve, Data
 from spiral_vae.training.train import Lane
 
 _T_NODES, _NOISE_NODES, _Z_NODES, _Q_NODES = 48, 4, 257, 16
+_MANY = 6  # dimensions of noise, beyond which as many nodes in each would fill the memory
 _NUM_PLACES = 256  # whose order is looked at
 _Z_STOP = 5.0
 _MAX_POINTS = 2_000
@@ -156,7 +157,7 @@ def _t_nodes(curve: Curve) -> tuple[jax.Array, jax.Array]:
 def _x_nodes(truth: Observation, mass: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Returns nodes of p*(x), [N, D], and their weights, [N]: the noise by Gauss-Hermite."""
     dim = truth.mean.shape[1]
-    eps, eps_weight = _hermite(_NOISE_NODES)
+    eps, eps_weight = _hermite(_NOISE_NODES if dim <= _MANY else 2)
     noise = np.stack(np.meshgrid(*[eps] * dim), axis=-1).reshape(-1, dim)
     noise_weight = functools.reduce(np.multiply.outer, [eps_weight] * dim).reshape(-1)
     x = truth.mean[:, None] + jnp.einsum("kij,nj->kni", truth.scale, noise)

@@ -163,10 +163,13 @@ def judge_held_out(observe: Observe, sequences: Sequences) -> dict[str, float]:
     gaps = _gaps(observe, sequences, model, x, observed, log_evidence)
     seen = np.sum(observed, axis=1)
     rate = np.sum(log_evidence) / np.sum(seen)
-    spread = np.std(log_evidence - rate * seen) / np.mean(seen)
+    errors = {}
+    if len(x) > 1:  # one tells nothing of its spread
+        spread = np.std(log_evidence - rate * seen, ddof=1) / np.mean(seen)
+        errors["nll_rate_error"] = spread / np.sqrt(len(x))
     return {
         "nll_rate": -rate,
-        "nll_rate_error": spread / np.sqrt(len(x)),
+        **errors,
         "kl_rate_doubling": error,
         **{name: np.sum(gap) / np.sum(seen) for name, gap in gaps.items()},
         "correlation": sequences.a,

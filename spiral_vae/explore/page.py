@@ -6,10 +6,9 @@ from importlib import resources
 from pathlib import Path
 
 from spiral_vae.explore import bundle
-from spiral_vae.workdir import files
+from spiral_vae.workdir import files, life
 from spiral_vae.workdir.life import WorkdirError
 
-NAME = "explorer.html"
 _SCRIPTS = ("model", "exact", "trainer", "panels", "live", "controls")  # in this order
 
 
@@ -21,7 +20,7 @@ def write(workdir: Path) -> Path:
         written.
       ConfigError: a file of the user's that the run uses is gone or has changed.
     """
-    path = workdir / NAME
+    path = workdir / life.EXPLORER
     content = page(bundle.bundle(workdir))
     try:
         files.write_text(path, content)

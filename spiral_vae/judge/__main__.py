@@ -83,6 +83,8 @@ def main(arguments: list[str]) -> int | None:
             return _judge(flags)
     except (ConfigError, WorkdirError) as error:
         command_line.fail(error)
+    except OSError as error:  # of what the judge itself writes
+        command_line.fail(f"{error.filename} can't be written: {error.strerror or error}")
     return None
 
 
@@ -123,6 +125,9 @@ def _judge(flags: argparse.Namespace) -> int | None:
     chosen = [problem(name) for name in flags.problem or [_DEFAULT]]
     others = {one.name: _others(one, flags.against) for one in chosen}
     configs = [trial.config(one, own) for one in chosen]
+    for other in {other.name: other for found in others.values() for other in found}.values():
+        if other.name == own.name and other != own:
+            raise ConfigError(f"--against: two methods are called {own.name!r}; rename a file")
     _see_whether_free(flags.workdir)
     if own.ignored:
         print(f"of {flags.method} the problem decides {', '.join(own.ignored)}")

@@ -56,12 +56,13 @@ def store(folder: Path) -> list[str]:
     found: dict[str, list] = {}
     missing = []
     for problem, method in cells():
-        kept = trial.kept(_place(folder, problem, method))
+        config = trial.config(problem, method)
+        kept = trial.kept(_place(folder, problem, method), config)
         if kept is None:
             missing.append(problem.name)
             continue
         about = {
-            "config_sha256": trial.digest(trial.config(problem, method)),
+            "config_sha256": trial.digest(config),
             "version": __version__,
             "jax": jax.__version__,
             "machine": machine(),

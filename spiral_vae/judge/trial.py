@@ -11,9 +11,9 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from spiral_vae import fields as fields_lib
-from spiral_vae.config import sources
+from spiral_vae.config import sources, stored
 from spiral_vae.config.settings import ROOTS
-from spiral_vae.config.values import ConfigError, flatten, updated
+from spiral_vae.config.values import ConfigError, flatten, settled, updated
 from spiral_vae.judge.methods import Method
 from spiral_vae.judge.problems import Problem
 from spiral_vae.runs.run import train_and_evaluate
@@ -79,12 +79,11 @@ def run(problem: Problem, method: Method, folder: Path, seeds: int = SEEDS) -> l
       A row of `COLUMNS` for each seed. 'seconds' is the wall time of the whole trial over its
       lanes, with compilation and judgement; 'params_sha256' is of a lane's trained numbers.
     """
-    if (found := kept(folder)) is not None:
+    chosen = config(problem, method, seeds)
+    if (found := kept(folder, chosen)) is not None:
         return found
     began = time.perf_counter()
-    outcome = train_and_evaluate(
-        config(problem, method, seeds), str(folder), figures="none", resume=True
-    )
+    outcome = train_and_evaluate(chosen, str(folder), figures="none", resume=True)
     assert outcome is not None, "a trial runs in one process"
     seconds = (time.perf_counter() - began) / seeds
     sums = _digests(folder / life.PARAMS, seeds)
@@ -99,10 +98,14 @@ def run(problem: Problem, method: Method, folder: Path, seeds: int = SEEDS) -> l
     return rows
 
 
-def kept(folder: Path) -> list[dict[str, Any]] | None:
-    """Returns the rows of a finished trial; None where it isn't."""
+def kept(folder: Path, config: ConfigDict) -> list[dict[str, Any]] | None:
+    """Returns the rows of a trial that is finished with this very config; None where none is."""
     path = folder / _ROWS
-    return json.loads(path.read_text()) if path.exists() and life.is_finished(folder) else None
+    if not path.exists() or not life.is_finished(folder):
+        return None
+    if (folder / life.CONFIG).read_text() != stored.to_json(settled(config)):
+        return None
+    return json.loads(path.read_text())
 
 
 def _plain(value: Any) -> Any:

@@ -12,6 +12,9 @@ import jax
 import jax.numpy as jnp
 
 _LEAST = 1e-30  # of a sum of float32 weights that is divided by
+# Of any move. One that float32 can't tell from an impossible one would leave no path to the points
+# after it, and no gradient. No message is larger than 1 over this.
+_RAREST = 1e-30
 
 
 class Chain(NamedTuple):
@@ -37,7 +40,7 @@ class Chain(NamedTuple):
         )
         largest = jnp.max(log_prob, axis=0)
         likely = self._by_time(jnp.exp(log_prob - largest))  # [T, S, K]
-        start, transition = jnp.exp(log_start), jnp.exp(log_transition)
+        start, transition = jnp.exp(log_start), jnp.maximum(jnp.exp(log_transition), _RAREST)
 
         def forward(ahead, likely):
             joint = ahead * likely

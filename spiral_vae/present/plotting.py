@@ -461,6 +461,7 @@ def calibration(
     return shared_legend(figure)
 
 
+@styled
 def sequences(
     *,
     z: np.ndarray,

@@ -132,7 +132,8 @@ def _point_cells(rows: Sequence[dict[str, Any]], first: str, second: str) -> lis
     if sound:
         low, median, high = np.quantile([row[first] for row in sound], [0.1, 0.5, 0.9])
         spread = f"{_number(median)} ({_number(low)}-{_number(high)})"
-        order = f"{np.median([row[second] for row in sound]):.4f}"
+        others = [row[second] for row in sound if second in row]
+        order = f"{np.median(others):.4f}" if others else "-"
     else:
         spread = order = "-"
     return [

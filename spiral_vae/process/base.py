@@ -45,12 +45,17 @@ class Data:
         observed = None if self.observed is None else self.observed[order]
         return Data(t, self.x[order], self.held_out, observed, self.held_out_observed)
 
+    @property
+    def num_seen(self) -> Number:
+        """How many points are seen."""
+        return len(self.x) if self.observed is None else jnp.maximum(jnp.sum(self.observed), 1)
+
     def seen(self) -> "Data":
         """Returns the same with seen points, some of them twice, in place of those not seen."""
         if self.observed is None:
             return self
         first = jnp.argsort(1 - self.observed, stable=True)
-        num = jnp.maximum(jnp.sum(self.observed), 1).astype(int)
+        num = jnp.asarray(self.num_seen, int)
         return self.reordered(first[jnp.arange(len(first)) % num])
 
 

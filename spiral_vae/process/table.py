@@ -6,6 +6,7 @@ elsewhere can be told.
 
 import dataclasses
 import functools
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
@@ -45,6 +46,16 @@ class Table(Process):
             ("data.kind", "data.steps", "train.batch_size"),
             lambda kind, steps, size: kind != "table" or size % steps == 0,
             "train.batch_size must be a multiple of data.steps, the length of the longest sequence",
+        ),
+        Together(
+            ("data.kind", "data.num_points", "data.steps"),
+            lambda kind, num_points, steps: kind != "table" or num_points % steps == 0,
+            "data.num_points must be a multiple of data.steps, the places of a sequence",
+        ),
+        Together(
+            ("data.kind", "data.num_points", "data.places"),
+            lambda kind, num_points, places: kind != "table" or num_points <= (places or math.inf),
+            "data.num_points must be <= data.places, all that the table has",
         ),
     )
 
@@ -94,6 +105,13 @@ class Table(Process):
         static=True,
         not_swept=_ONE_FILE,
     )
+    places: int = field(
+        0,
+        integer(0),
+        "rows of the file, or places of all sequences; set when a run begins",
+        static=True,
+        not_swept=_ONE_FILE,
+    )
     standardise: bool = field(
         True, BOOLEAN, "columns less their mean, over their standard deviation", static=True
     )
@@ -126,14 +144,8 @@ class Table(Process):
         share = values["data.held_out"]
         if num_points == cls.num_points:  # the default: it was not said
             num_points = max(2, num - round(share * num)) * steps
-        if num_points > num * steps:
-            places = f"{rows} rows" if steps == 1 else f"{num} sequences of {steps} places"
-            raise FieldError(f"data.num_points: found {num_points}, but {path} has {places}")
-        if num_points % steps:
-            raise FieldError(
-                f"data.num_points: found {num_points}, must be a multiple of {steps}, the places "
-                "of a sequence"
-            )
+        if parts := [name for name in found.names if "," in name]:
+            raise FieldError(f"data.columns: a comma is in the name {parts[0]!r} of {path}")
         if np.any(constant := np.ptp(found.x, axis=0) == 0):
             name = found.names[int(np.argmax(constant))]
             raise FieldError(f"data.columns: {name!r} of {path} has one value in all rows")
@@ -143,6 +155,7 @@ class Table(Process):
             "sha256": digest,
             "columns": ",".join(found.names),
             "steps": steps,
+            "places": found.rows.size,
         }
         return {f"data.{name}": value for name, value in settled.items()}
 
@@ -218,6 +231,8 @@ def read(
     others = {"t_column": t_column, "time_column": time_column}
     special = {"sequence_column": sequence_column} | others
     wanted = _split(columns) or [name for name in known if name not in special.values()]
+    if not wanted:
+        raise FieldError(f"data.columns: {path} has no column of data")
     places = [(where, name) for where, name in special.items() if name]
     places += [("columns", name) for name in wanted]
     named = [name for _, name in places]

@@ -106,7 +106,7 @@ def _curve(curve: Curve) -> None:
     pieces = np.asarray(_call(curve, "pieces"))
     if pieces.ndim != 2 or pieces.shape[1] != 2 or not np.all(pieces[:, 0] < pieces[:, 1]):
         _fail(curve, "pieces", f"gives {pieces.tolist()}, must be intervals of t, [P, 2]")
-    t = jnp.asarray(pieces.mean(), jnp.float32)
+    t = jnp.asarray(pieces[0].mean(), jnp.float32)
     _shape(curve, "point", _call(curve, "point", t), (curve.dim,), "the point of one t, [dim]")
     found = _call(curve, "observation", t)
     if not (isinstance(found, Observation) and found.noise.gaussian):

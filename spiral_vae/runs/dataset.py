@@ -120,11 +120,13 @@ def _history(workdir: Path) -> dict[str, str]:
         f"{one['time']}: {' '.join(one['command'])}" for one in (first, *first.get("resumed", ()))
     ]
     versions = ", ".join(f"{name} {version}" for name, version in first["versions"].items())
-    return {"source": versions, "history": "\n".join(lines)}
+    return {"source": versions, "history": _attribute("\n".join(lines))}
 
 
 def _attribute(value: Any) -> Any:
-    """Returns a field's value as netCDF takes it."""
+    """Returns a value as netCDF takes it; what of a path is no text is escaped."""
+    if isinstance(value, str):
+        return value.encode(errors="backslashreplace").decode()
     return json.dumps(value) if isinstance(value, bool | tuple | None) else value
 
 

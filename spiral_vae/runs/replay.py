@@ -6,10 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import jax
-from ml_collections import ConfigDict
 
 from spiral_vae import numerics
-from spiral_vae.config import axes, lanes
+from spiral_vae.config import axes, lanes, stored
 from spiral_vae.process import Data
 from spiral_vae.training import cells, train
 from spiral_vae.workdir import environment, files, life
@@ -27,14 +26,13 @@ class Failure:
     error: FloatingPointError | None  # JAX's, with the traceback; None if it does not come again
 
 
-def failures(config: ConfigDict, workdir: str | Path) -> Iterator[Failure]:
+def failures(workdir: str | Path) -> Iterator[Failure]:
     """Yields where the lanes of a run broke down, found again from their last checkpoints.
 
     The bad step is run operation by operation, so that the error's traceback leads to the line.
 
     Args:
-      config: of the run.
-      workdir: of the run, trained to its end.
+      workdir: of a run, trained to its end.
 
     Raises:
       WorkdirError: there is no such run, it is not finished, or a lane that broke down has no good
@@ -42,6 +40,7 @@ def failures(config: ConfigDict, workdir: str | Path) -> Iterator[Failure]:
     """
     path = Path(workdir)
     life.verify(path, life.CONFIG, life.SUMMARY)
+    config = stored.from_json((path / life.CONFIG).read_text())
     _, rows = axes.expand(config, config.sweep)
     summary = files.read_csv(path / life.SUMMARY)
     statuses = zip(summary["lane"], summary["status"], strict=True)

@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import importlib
 import json
+import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -140,6 +141,8 @@ def _begin(path: Path, config: ConfigDict) -> None:
         life.begin(path, text)
     if not life.is_finished(path):
         tensorboard.clear(path / life.EVENTS)
+        shutil.rmtree(path / life.FIGURES, ignore_errors=True)  # of a shorter training
+        (path / life.EXPLORER).unlink(missing_ok=True)
         if changed := environment.write(path / environment.NAME):
             print(
                 f"note: {', '.join(changed)} changed since this run began; its numbers may be "
@@ -179,7 +182,8 @@ def _finish(
     files.write_csv(path / life.SUMMARY, found)
     dataset.write(path)
     if figures != "none":
-        _draw(path / "figures", groups, trained, found, report, basic=figures == "basic")
+        basic = figures == "basic"
+        _draw(path / life.FIGURES, groups, trained, found, report, gap_points, basic=basic)
     life.finish(path)
     return found
 
@@ -407,6 +411,7 @@ def _draw(
     trained: Sequence[cells.Trained],
     rows: Sequence[dict],
     report: evaluate.Report | None,
+    gap_points: int,
     *,
     basic: bool,
 ) -> None:
@@ -427,6 +432,6 @@ def _draw(
         if basic:
             arrays |= figures.basic(model)
         else:
-            report = figures.detailed(model, report or judge(model))
+            report = figures.detailed(model, report or judge(model, gap_points))
             arrays |= figures.of_lane(model, report)
     figures.draw(folder, arrays)

@@ -21,11 +21,6 @@ class ByOrder(Pulling):
             lambda kind, latent_dim: kind != "order" or latent_dim == 1,
             "an order is of one latent: model.latent_dim must be 1",
         ),
-        Together(
-            ("start.kind", "data.missing"),
-            lambda kind, missing: kind != "order" or missing == 0,
-            "start.kind 'order' needs all points: data.missing must be 0",
-        ),
     )
 
     num_cuts: int = field(
@@ -37,5 +32,7 @@ class ByOrder(Pulling):
 
     def order(self, x: np.ndarray, seed: int, sigma: float | None, length: int) -> Order:
         del length
-        found = search(x, seed, sigma, num_cuts=self.num_cuts, max_attempts=self.max_attempts)
-        return Order(found.z, found.log_evidence, found.agreed)
+        z, seen = np.zeros(len(x)), np.isfinite(x[:, 0])
+        found = search(x[seen], seed, sigma, num_cuts=self.num_cuts, max_attempts=self.max_attempts)
+        z[seen] = found.z
+        return Order(z, found.log_evidence, found.agreed)

@@ -14,7 +14,7 @@ from spiral_vae.maths.rank import spearman
 from spiral_vae.start import curve, path, ridge
 from spiral_vae.start.curve import Fitted
 
-_BENDING = 1e-3  # price of bends
+_BENDING = 1e-3  # price of bends, where x has its own unit
 _NUM_NODES = 256
 _HEATS = (2.0, 1.0, 0.0)  # of three rounds of cuts, nats
 _SAME_SCORE, _SAME_ORDER = 3.0, 0.99  # of two attempts that agree: nats, rank correlation
@@ -49,6 +49,11 @@ def search(
       max_attempts: after which the best one is taken.
     """
     x = np.asarray(x, np.float64)
+    # Its own unit and origin, rounded so that common data keep theirs and no digit changes.
+    unit = 2.0 ** np.round(np.log2(np.std(x - x.mean(axis=0))))
+    x = x / unit
+    x -= 4 * np.round(x.mean(axis=0) / 4)
+    sigma = None if sigma is None else sigma / unit
     found: list[Fitted] = []
     agreed = False
     for attempt in range(max_attempts):
@@ -63,7 +68,8 @@ def search(
     best = found[0]
     rank = np.argsort(np.argsort(best.place, kind="stable"), kind="stable")
     z = ndtri((rank + 0.5) / len(x))
-    return Found(z, best.log_evidence, best.sigma, agreed, len(found))
+    log_evidence = best.log_evidence - x.shape[1] * np.log(unit)
+    return Found(z, float(log_evidence), float(best.sigma * unit), agreed, len(found))
 
 
 def _attempt(x: np.ndarray, sigma: float | None, num_cuts: int, rng: np.random.Generator) -> Fitted:
@@ -95,6 +101,8 @@ def _thinned(y: np.ndarray, radius: float) -> np.ndarray:
 
 def _along(y: np.ndarray, corners: np.ndarray) -> np.ndarray:
     """Returns the length along a path with these corners [N, D] at which each y is nearest, [n]."""
+    if len(corners) == 1:  # sigma is as wide as all points
+        return np.zeros(len(y))
     start, step = corners[:-1], np.diff(corners, axis=0)
     length = np.linalg.norm(step, axis=1) + 1e-300
     part = np.sum((y[:, None] - start) * step, axis=-1) / length**2

@@ -89,7 +89,9 @@ def slow_feature(x: np.ndarray, seen: np.ndarray, degree: int, lag: int) -> np.n
     change = (features[:, lag:] - features[:, :-lag])[both]
     own = features[seen]
     variance = own.T @ own / len(own) + _RIDGE * np.eye(len(powers))
-    _, directions = linalg.eigh(change.T @ change / len(change), variance, subset_by_index=[0, 0])
+    _, directions = linalg.eigh(
+        change.T @ change / max(len(change), 1), variance, subset_by_index=[0, 0]
+    )
     slowest = features @ directions[:, 0]
     score = np.zeros(seen.shape)
     rank = np.argsort(np.argsort(slowest[seen], kind="stable"), kind="stable")

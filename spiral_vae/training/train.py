@@ -157,7 +157,7 @@ def init(lane: Lane) -> tuple[State, Data]:
     length = lane.data.sequence_length
     order = _of_points(jax.random.permutation(key_order, lane.data.num_points // length), length)
     likelihood_params, carried = lane.likelihood.init(lane.data.dim)
-    carried = lane.likelihood.begin(carried, data.seen().x)
+    carried = lane.likelihood.begin(carried, data.seen().x, data.num_seen)
     params = lane.vae.init(key_init) | {"likelihood": likelihood_params} | lane.dynamics.init()
     state = State(
         epoch=jnp.zeros((), jnp.int32),
@@ -215,6 +215,7 @@ class Batch:
     kl_weight: jax.Array  # by the objective
     start_z: jax.Array | None = None  # places that the training starts with, [B]
     dream_key: jax.Array | None = None  # where the encoder learns from draws of the model
+    frozen: jax.Array | None = None  # whether it alone does
 
 
 def batches(epoch: jax.Array, key: jax.Array, data: Data, lane: Lane) -> Batch:
@@ -276,7 +277,7 @@ def loss_fn(
     likelihood, vae = lane.likelihood, lane.vae
 
     def mean(values: jax.Array) -> jax.Array:
-        return values @ (batch.weight / jnp.sum(batch.weight))
+        return values @ (batch.weight / jnp.maximum(jnp.sum(batch.weight), 1))  # none may be seen
 
     own = params["likelihood"]
 
@@ -312,7 +313,8 @@ def loss_fn(
     draws = lane.objective.draw(bound_params, batch.x, batch.eps, vae, posterior)
     residual = jax.lax.stop_gradient(batch.x[:, None] - draws.heads["mean"])
     moment = jnp.einsum("kb,ikb,jkb->ijb", shares(carried), residual, residual)
-    carried = likelihood.update(carried, mean(moment), batch.share, batch.time)
+    updated = likelihood.update(carried, mean(moment), batch.share, batch.time)
+    carried = updated if batch.frozen is None else _where(batch.frozen, carried, updated)
 
     log_prob = log_probs(likelihood.log_prob, own | carried, draws.heads)
     terms = jax.tree.map(mean, lane.objective.terms(draws, log_prob, batch.kl_weight))
@@ -351,14 +353,12 @@ def train_step(
             lane.likelihood,
             batch.x.shape[1],
         )
-        before = carried
         frozen = lane.encoder.decoder_frozen(batch.time.epoch, lane.train.num_epochs)
-        batch = dataclasses.replace(batch, x=jnp.where(frozen, x, batch.x))
+        batch = dataclasses.replace(batch, x=jnp.where(frozen, x, batch.x), frozen=frozen)
     (_, (terms, carried)), grads = jax.value_and_grad(loss_fn, has_aux=True)(
         params, carried, batch, lane
     )
     if batch.dream_key is not None:
-        carried = _where(frozen, before, carried)
         own = jax.grad(dreams.sleep_loss)(params, z, x, lane.vae, lane.posterior)["encoder"]
         asleep = lane.encoder.asleep(batch.time.progress)
         grads["encoder"] = _where(asleep, own, grads["encoder"])

@@ -46,8 +46,11 @@ class Checkpoints:
         except OSError as error:
             shutil.rmtree(partial, ignore_errors=True)
             raise WorkdirError(f"{path} can't be written: {error.strerror or error}") from error
-        for old in self._epochs(cell)[self._keep :]:
-            shutil.rmtree(self._cell(cell) / _name(old), ignore_errors=True)
+        # Later ones are of no use to a run that is here: they would be its first choice.
+        found = self._epochs(cell)
+        later = [other for other in found if other > epoch]
+        for other in later + found[len(later) + self._keep :]:
+            shutil.rmtree(self._cell(cell) / _name(other), ignore_errors=True)
 
     def load(self, cell: int, epochs: Sequence[int]) -> tuple[int, dict[str, np.ndarray]] | None:
         """Returns the epoch and the arrays of a cell's newest checkpoint that is good.

@@ -23,8 +23,8 @@ import numpy as np
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes a text file."""
-    write_bytes(path, text.encode())
+    """Writes a text file, in UTF-8; what of a path is no text is escaped."""
+    write_bytes(path, text.encode(errors="backslashreplace"))
 
 
 def write_bytes(path: Path, content: bytes | memoryview) -> None:

@@ -25,7 +25,10 @@ TRAINING = "metrics/training.npz"
 PROBES = "metrics/probes.npz"
 SNAPSHOTS = "metrics/snapshots.npz"
 EVENTS = "metrics/tensorboard"
+FIGURES = "figures"
+EXPLORER = "explorer.html"
 _LOCK = ".lock"
+_NEXT = f".{CONFIG}.next"  # before it takes the name
 
 
 class WorkdirError(Exception):
@@ -62,6 +65,7 @@ def opened(workdir: str | None, *, resume: bool) -> Iterator[Path]:
             )
         path.mkdir(parents=True, exist_ok=True)
         with _locked(path):
+            _mend(path)
             for partial in path.rglob(files.partial(Path("*")).name):  # of a run that was killed
                 shutil.rmtree(partial) if partial.is_dir() else partial.unlink()
             yield path
@@ -72,8 +76,19 @@ def opened(workdir: str | None, *, resume: bool) -> Iterator[Path]:
 
 def begin(path: Path, config: str) -> None:
     """Writes the config of a run, before all else."""
+    files.write_text(path / _NEXT, config)
     checksums.write(path, {CONFIG: checksums.of(config.encode())})
-    files.write_text(path / CONFIG, config)
+    (path / _NEXT).replace(path / CONFIG)  # a kill before this leaves it to `_mend`
+
+
+def _mend(path: Path) -> None:
+    """Gives a run the config whose sum it has already, where `begin` was killed."""
+    if not (path / _NEXT).exists():
+        return
+    if has_begun(path) and checksums.of(path / _NEXT) == checksums.read(path).get(CONFIG):
+        (path / _NEXT).replace(path / CONFIG)
+    else:
+        (path / _NEXT).unlink()
 
 
 def finish(path: Path) -> None:
@@ -136,8 +151,8 @@ def _locked(path: Path) -> Iterator[None]:
 
 def _others(path: Path) -> list[str]:
     """Returns what a folder holds besides what a run leaves that was killed as it began."""
-    own = {_LOCK, checksums.NAME, files.partial(path / CONFIG).name}
-    own.add(files.partial(path / checksums.NAME).name)
+    own = {_LOCK, checksums.NAME, _NEXT}
+    own |= {files.partial(path / name).name for name in (_NEXT, checksums.NAME)}
     return sorted(p.name for p in path.iterdir() if p.name not in own) if path.exists() else []
 
 

@@ -81,6 +81,8 @@ def command_line(tmp_path, monkeypatch):
         (["--resume", "--workdir=run"], "seed", 5),
         (["--workdir", "run", "--resume"], "seed", 5),
         (["-resume=true", "-workdir=run"], "seed", 5),
+        (["--resume=True", "--workdir=run"], "seed", 5),
+        (["--resume=1", "--workdir=run"], "seed", 5),
         (["--resume", "--workdir=other", "--workdir=run"], "seed", 5),  # absl takes the last, too
         (["--resume", "--workdir=run", "--config.checkpoint.keep=9"], "checkpoint.keep", 9),
         (["--resume", "--workdir=run", "--config.likelihood.kappa=1"], "likelihood.kappa", 1.0),
@@ -183,6 +185,7 @@ def test_the_config_is_locked(command_line):
         (["--debug_nans"], "--resume, --debug_nans: need the --workdir of the run"),
         (["--resume", "--workdir=none"], "no run in 'none'; to begin one there give --config"),
         (["--resume", "--workdir="], "no run in ''"),
+        (["--resume", "--workdir=", "--alsologtostderr"], "no run in ''"),
         (["--resume", "--workdir=" + 300 * "x"], "no run in 'xxx"),  # longer than a name can be
         (["--config=" + 300 * "x"], "config: "),
         (["--resume", "--workdir=damaged"], "the stored config can't be read"),

@@ -10,6 +10,7 @@ import pytest
 
 from spiral_vae.explore import page
 from spiral_vae.runs import run
+from spiral_vae.workdir import life
 from spiral_vae.workdir.life import WorkdirError
 from tests.lanes import make_config
 
@@ -47,7 +48,7 @@ def test_a_run_has_to_be_finished(tmp_path):
 
 def test_a_page_that_cannot_be_written_is_a_sentence(tmp_path):
     run.train_and_evaluate(make_config(), str(tmp_path), figures="none")
-    (tmp_path / page.NAME).mkdir()
+    (tmp_path / life.EXPLORER).mkdir()
     with pytest.raises(WorkdirError, match="explorer.html can't be written"):
         page.write(tmp_path)
 
@@ -55,7 +56,7 @@ def test_a_page_that_cannot_be_written_is_a_sentence(tmp_path):
 def test_the_flag_writes_a_page_at_the_end(whole_run, main, whole_run_args, tmp_path):
     """And once more of a run that is finished; it leaves the run whole."""
     found = main("--resume", "--explore", workdir=whole_run.workdir)()
-    path = whole_run.workdir / page.NAME
+    path = whole_run.workdir / life.EXPLORER
     assert (found.code, found.stderr) == (0, "")
     assert found.stdout.splitlines()[-1] == f"explorer: {path}"
     text = path.read_text()

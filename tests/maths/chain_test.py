@@ -64,3 +64,24 @@ def test_evidence_masses_and_gradients_are_those_of_the_sum_over_paths(weight):
         _, mass = chain.log_evidence(log_prob)
         total = jax.grad(lambda log_prob: jnp.sum(_by_paths(chain, log_prob)))(log_prob)
         np.testing.assert_allclose(mass * chain.weight, total, atol=1e-12)
+
+
+def test_a_jump_that_float32_knows_no_path_for_costs_no_other_point():
+    """20 points at one node and 20 at another, 40 standard deviations of a step away."""
+    nodes = jnp.linspace(-4, 4, 81)
+    chain = Chain(
+        log_start=jax.nn.log_softmax(-0.5 * nodes**2),
+        log_transition=jax.nn.log_softmax(-0.5 * ((nodes - nodes[:, None]) / 0.1) ** 2, axis=1),
+        weight=jnp.ones(40),
+        length=40,
+    )
+    place = jnp.where(jnp.arange(40) < 20, -2.0, 2.0)
+    log_prob = -0.5 * ((nodes[:, None] - place) / 0.02) ** 2
+    value, mass = chain.log_evidence(log_prob)
+    gradient = jax.grad(lambda log_prob: jnp.sum(chain.log_evidence(log_prob)[0]))(log_prob)
+    for found in (mass, gradient):  # each point is where it is seen
+        np.testing.assert_allclose(found, nodes[:, None] == place, atol=1e-5)
+    # As rare as float32 knows a move, and as much that keeps sums from 0; the others don't move.
+    assert float(value[20]) == pytest.approx(np.log(2e-30), abs=1e-3)
+    stay = chain.log_transition[40, 40]
+    np.testing.assert_allclose(np.delete(value, [0, 20]), stay, rtol=1e-5)

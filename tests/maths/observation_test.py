@@ -1,5 +1,7 @@
 """p(x|z) against scipy, and draws of it against its own density."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -62,6 +64,8 @@ def test_covariance_is_infinite_where_the_noise_has_no_variance():
     one = Observation(mean=np.zeros((2, 2)), scale=scale, noise=noise)
     expected = [np.diag([np.inf, 2 * 0.64]), np.diag([3 * 0.25, 2 * 0.64])]
     np.testing.assert_allclose(observation.covariance(one), expected, rtol=1e-12)
+    mean = observation.mean_sigmas(one, np.array([1.0, 1.0]))
+    np.testing.assert_allclose(mean, [np.inf, math.sqrt(2 * 0.64)])
 
 
 @pytest.mark.parametrize("dof", [None, np.array([5.0, 30.0])], ids=["gaussian", "student_t"])

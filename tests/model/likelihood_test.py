@@ -460,7 +460,7 @@ def test_a_covariance_of_any_dimension_starts_from_sigma(estimator, dim):
 def test_annealing_adds_noise_to_what_is_trained_and_not_to_what_is_judged(kind):
     likelihood = kind(sigma=0.3, anneal=0.5, anneal_from=0.8)
     params, carried = likelihood.init(DIM)
-    carried = likelihood.begin(carried, _data())
+    carried = likelihood.begin(carried, _data(), 4)
     first = 0.8 * np.sqrt(LAM1)
     x, heads = jnp.array([0.4, -0.7]), {"mean": jnp.array([0.1, 0.2])}
     for progress, added in (
@@ -481,7 +481,7 @@ def test_annealing_adds_noise_to_what_is_trained_and_not_to_what_is_judged(kind)
 
 def test_no_annealing_carries_nothing():
     for kind in (Fixed, Learned):
-        assert kind(sigma=0.3).begin({}, _data()) == {}
+        assert kind(sigma=0.3).begin({}, _data(), 4) == {}
 
 
 def test_freedom_takes_the_bias_of_fitted_residuals():
@@ -495,7 +495,7 @@ def test_freedom_takes_the_bias_of_fitted_residuals():
         noise = 0.3 * rng.normal(size=num * dim)
         residual = (noise - basis @ (basis.T @ noise)).reshape(num, dim)
         scale, carried = likelihood.init(dim)
-        carried = likelihood.begin(carried, jnp.asarray(residual, "f"))
+        carried = likelihood.begin(carried, jnp.asarray(residual, "f"), num)
 
         def loss(log_scale, carried=carried, residual=residual):
             values = {"log_scale": log_scale} | carried
@@ -514,7 +514,7 @@ def test_freedom_takes_the_bias_of_fitted_residuals():
 def test_what_is_judged_knows_nothing_of_freedom():
     likelihood = Learned(sigma=0.3, freedom=9.0)
     params, carried = likelihood.init(DIM)
-    values = params | likelihood.begin(carried, _data())
+    values = params | likelihood.begin(carried, _data(), 4)
     judged = likelihood.observation(values, {"mean": jnp.zeros(DIM)})
     assert float(judged.scale) == pytest.approx(0.3, rel=1e-6)
 
@@ -524,6 +524,6 @@ def test_annealing_starts_below_the_largest_variance_in_any_direction(dim):
     rng = np.random.default_rng(dim)
     line = 1e3 + rng.normal(size=(30, 1)) * np.arange(1, dim + 1)
     for x in (rng.normal(size=(30, dim)) @ rng.normal(size=(dim, dim)), line):
-        carried = Fixed(sigma=0.3, anneal=0.5, anneal_from=1.0).begin({}, jnp.asarray(x, "f"))
+        carried = Fixed(sigma=0.3, anneal=0.5, anneal_from=1.0).begin({}, jnp.asarray(x, "f"), 30)
         wanted = np.sqrt(np.linalg.eigvalsh(np.atleast_2d(np.cov(x.T, ddof=0)))[-1])
         assert float(carried["anneal_from"]) == pytest.approx(wanted, rel=1e-4)  # float32

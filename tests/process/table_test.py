@@ -53,6 +53,7 @@ def _settled(path, **own):
 def test_the_same_points_come_of_every_kind_of_file(file, content, name, names):
     table = _settled(file(content, name))
     assert (table.columns, table.dim, table.num_points, len(table.sha256)) == (names, 3, 4, 64)
+    assert table.places == 4
     x = np.asarray(table.sample(jax.random.key(0)).x)
     np.testing.assert_allclose(x[np.argsort(x[:, 2])], ROWS, rtol=1e-6)
 
@@ -61,7 +62,7 @@ def test_sequences_are_kept_together_and_their_holes_are_not_seen(file):
     rows = ["w1,0,1,5", "w2,0,2,6", "w1,1,3,7", "w1,3,4,8", "w2,1,9,1", "w3,2,7,7", "w3,4,1,2"]
     path = file("who,when,a,b\n" + "\n".join(rows))
     table = _settled(path, sequence_column="who", time_column="when", held_out=0.4)
-    assert (table.columns, table.steps, table.num_points) == ("a,b", 4, 8)
+    assert (table.columns, table.steps, table.num_points, table.places) == ("a,b", 4, 8, 12)
     data = table.sample(jax.random.key(1))
     both = [
         np.concatenate(pair).reshape(3, 4, -1)
@@ -136,7 +137,10 @@ def test_the_seed_shares_out_the_rows(file):
         ("a,b\n1,2\n3,4", {"t_column": "z"}, "data.t_column: {} has no column 'z'; it has a, b"),
         ("a,b\n1,2\n3,4", {"columns": "a,a"}, "'a' is named twice"),
         ("a,b\n1,2\n3,4", {"columns": "a,b", "t_column": "b"}, "'b' is named twice"),
-        ("a,b\n1,2\n3,4", {"num_points": 3}, "data.num_points: found 3, but {} has 2 rows"),
+        ("a,b\n1,2\n3,4", {"t_column": "a", "columns": "a"}, "'a' is named twice"),
+        ("a\n1\n2", {"t_column": "a"}, "data.columns: {} has no column of data"),
+        (np.zeros((5, 0)), {}, "data.columns: {} has no column of data"),
+        ('"a, m",b\n1,2\n3,4', {}, "data.columns: a comma is in the name 'a, m' of {}"),
         ("a,b\n1,2\n3,4", {"sha256": "0" * 64}, "{} has changed since the run began"),
         (np.zeros(3), {}, "holds float64 of shape [3], must hold numbers [rows, columns]"),
         (np.array([["a"]]), {}, "must hold numbers"),

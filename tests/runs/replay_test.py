@@ -25,7 +25,7 @@ def broken(tmp_path_factory):
 
 def test_the_failures_are_those_of_the_summary_with_the_line_that_made_them(broken):
     config, outcome = broken
-    found = list(replay.failures(config, outcome.workdir))
+    found = list(replay.failures(outcome.workdir))
     assert [failure.lane for failure in found] == [1, 3]
     for failure in found:
         status = outcome.rows[failure.lane]["status"]
@@ -38,15 +38,15 @@ def test_the_failures_are_those_of_the_summary_with_the_line_that_made_them(brok
 
 def test_a_sound_run_has_no_failures(tmp_path):
     run.train_and_evaluate(make_config(), str(tmp_path), figures="none")
-    assert list(replay.failures(make_config(), tmp_path)) == []
+    assert list(replay.failures(tmp_path)) == []
 
 
 def test_a_run_that_is_not_finished_is_refused(tmp_path):
     with pytest.raises(workdir.WorkdirError, match="holds no run"):
-        list(replay.failures(make_config(), tmp_path))
+        list(replay.failures(tmp_path))
     workdir.begin(tmp_path, "{}")
     with pytest.raises(workdir.WorkdirError, match="has no summary.csv yet; its run has to be"):
-        list(replay.failures(make_config(), tmp_path))
+        list(replay.failures(tmp_path))
 
 
 def test_a_lane_without_its_last_checkpoint_is_not_passed_over(broken, tmp_path):
@@ -54,4 +54,4 @@ def test_a_lane_without_its_last_checkpoint_is_not_passed_over(broken, tmp_path)
     path = shutil.copytree(outcome.workdir, tmp_path / "copy")
     shutil.rmtree(path / "checkpoints" / "group_1")
     with pytest.raises(workdir.WorkdirError, match="no good checkpoint of lane 3"):
-        list(replay.failures(config, path))
+        list(replay.failures(path))

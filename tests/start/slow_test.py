@@ -36,3 +36,10 @@ def test_the_smoother_recovers_the_correlation_of_a_noisy_sequence():
     mean, a = smoothed(y, np.ones(z.shape))
     assert abs(a - 0.95) < 0.005  # four standard errors: sqrt((1 - a^2) / 10 000) = 0.003, noise
     assert np.corrcoef(mean.ravel(), z.ravel())[0, 1] > np.corrcoef(y.ravel(), z.ravel())[0, 1]
+
+
+def test_points_of_which_none_are_a_lag_apart_have_places_still():
+    x = np.random.default_rng(0).normal(size=(6, 10, 2))
+    x[:, 3:] = np.nan
+    found = SlowFeature(lag=4).order(x.reshape(60, 2), 0, None, 10)
+    assert np.isfinite(found.z).all() and 0 <= found.correlation <= 1

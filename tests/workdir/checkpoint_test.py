@@ -87,6 +87,14 @@ def test_the_newest_are_kept(tmp_path, keep):
     assert _kept(tmp_path) == wanted
 
 
+def test_one_of_an_earlier_epoch_takes_the_place_of_later_ones(tmp_path):
+    """They are of other epochs than the run stops at now, or damaged: it came here without them."""
+    _save(tmp_path, 10, 20, keep=2)
+    _save(tmp_path, 5, keep=2)
+    assert _kept(tmp_path) == ["epoch_0000000005"]
+    assert _load(tmp_path, epochs=[5, 15])[0] == 5
+
+
 def test_every_file_is_under_a_sum(written, tmp_path, capsys):
     """A bit is flipped in each of them, one by one."""
     path = _path(tmp_path, 20)

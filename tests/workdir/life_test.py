@@ -3,6 +3,7 @@
 import concurrent.futures
 import datetime
 import errno
+import itertools
 import os
 import signal
 import subprocess
@@ -129,16 +130,16 @@ def test_a_run_that_has_begun_is_taken_to_resume_it_alone(begun):
 
 
 @pytest.mark.parametrize("resume", [False, True])
-@pytest.mark.parametrize("writes", [0, 1])
+@pytest.mark.parametrize("place", [0, 1, 2])
 @pytest.mark.parametrize("replaced", [False, True])
 def test_a_run_killed_as_it_began_is_no_run_and_begins_again(
-    tmp_path, monkeypatch, writes, replaced, resume
+    tmp_path, monkeypatch, place, replaced, resume
 ):
-    """Killed in the first or second write, before or after the file has its name."""
-    replace = os.replace
+    """Killed as one of its files gets its name, before or after."""
+    replace, places = os.replace, itertools.count()
 
     def killed(partial, path):
-        if len(_files(tmp_path)) > 1 + writes:  # the lock, what was written and what is written
+        if next(places) == place:
             if replaced:
                 replace(partial, path)
             Path(partial).write_text("half")  # as a file would be there that nothing removed
@@ -151,13 +152,31 @@ def test_a_run_killed_as_it_began_is_no_run_and_begins_again(
     with pytest.raises(KeyboardInterrupt):
         workdir.begin(path, CONFIG)
     monkeypatch.undo()
-    whole = replaced and writes == 1
+    whole = replaced and place == 2
     assert workdir.has_begun(path) == whole
     if whole and not resume:
         return
     workdir.begin(_open(path, resume), CONFIG)
     assert _files(path) == {".lock", "config.json", "SHA256SUMS"}
     workdir.verify(path, "config.json")
+
+
+def test_a_run_that_was_killed_as_it_got_another_config_has_one_of_the_two(finished, monkeypatch):
+    longer = CONFIG.replace("0", "1")
+    replace, places = os.replace, itertools.count()
+
+    def killed(partial, path):
+        if next(places) == 2:
+            raise KeyboardInterrupt
+        replace(partial, path)
+
+    monkeypatch.setattr(os, "replace", killed)
+    with pytest.raises(KeyboardInterrupt):
+        workdir.begin(finished, longer)  # when the sum is there
+    monkeypatch.undo()
+    path = _open(finished, resume=True)
+    workdir.verify(path, "config.json")
+    assert (path / "config.json").read_text() == longer
 
 
 def test_what_a_killed_run_left_half_written_is_removed(begun):

@@ -24,6 +24,7 @@ from spiral_vae.model.networks import Params
 from spiral_vae.model.posterior import Posterior
 from spiral_vae.model.posterior.base import Heads
 
+_APART = 1e-6  # of a correlation from 0 and 1, where float32 has no time constant
 _OBJECTIVES, _POSTERIORS = ("elbo", "evidence"), ("gaussian", "potential")
 
 
@@ -73,7 +74,8 @@ class Markov(Dynamics):
         return self.begin(jnp.asarray(self.start))
 
     def begin(self, correlation: jax.Array) -> Params:
-        return {"dynamics": {"log_tau": -jnp.log(-jnp.log(correlation))}}
+        bounded = jnp.clip(correlation, _APART, 1 - _APART)
+        return {"dynamics": {"log_tau": -jnp.log(-jnp.log(bounded))}}
 
     @property
     def rate(self) -> Number:

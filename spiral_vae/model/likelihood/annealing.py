@@ -40,8 +40,8 @@ class Annealed(Likelihood):
         ),
         Together(
             ("likelihood.anneal", "encoder.after"),
-            lambda share, after: share + after <= 1,
-            "likelihood.anneal + encoder.after must be <= 1: what is added stays as it is after",
+            lambda share, after: share + after < 1,
+            "likelihood.anneal + encoder.after must be < 1: what is added stays as it is after",
         ),
     )
 
@@ -60,7 +60,8 @@ class Annealed(Likelihood):
         "direction, above which a model collapses",
     )
 
-    def begin(self, carried: Values, x: jax.Array) -> Values:
+    def begin(self, carried: Values, x: jax.Array, num: Number) -> Values:
+        del num
         if not self.anneal:
             return carried
         start = self.anneal_from * jnp.sqrt(_largest_variance(x))

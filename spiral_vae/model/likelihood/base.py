@@ -80,9 +80,15 @@ class Likelihood(abc.ABC):
         del dim
         return {}, {}
 
-    def begin(self, carried: Values, x: jax.Array) -> Values:
-        """Returns what is carried, of `init`, for the data x [n, D] that training begins with."""
-        del x
+    def begin(self, carried: Values, x: jax.Array, num: Number) -> Values:
+        """Returns what is carried, of `init`, for the data that training begins with.
+
+        Args:
+          carried: by `init`.
+          x: points that are seen, [n, D]; some of them twice, in the place of those that are not.
+          num: how many are seen.
+        """
+        del x, num
         return carried
 
     @abc.abstractmethod

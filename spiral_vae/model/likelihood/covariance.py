@@ -7,7 +7,7 @@ from typing import ClassVar
 import jax
 import jax.numpy as jnp
 
-from spiral_vae.fields import NOT_NEGATIVE, choice, contract, field, kind, number
+from spiral_vae.fields import NOT_NEGATIVE, Together, choice, contract, field, kind, number
 from spiral_vae.maths import ramp
 from spiral_vae.maths.arrays import Number
 from spiral_vae.maths.observation import Observation
@@ -114,6 +114,15 @@ class Learned(Rate, Annealed, Covariance):
     (Patterson & Thompson 1971, https://doi.org/10.1093/biomet/58.3.545).
     """
 
+    together: ClassVar[tuple[Together, ...]] = (
+        *Annealed.together,
+        Together(
+            ("likelihood.freedom", "data.num_points"),
+            lambda freedom, num_points: freedom < num_points,
+            "likelihood.freedom must be < data.num_points",
+        ),
+    )
+
     freedom: float = field(
         0.0,
         NOT_NEGATIVE,
@@ -122,11 +131,11 @@ class Learned(Rate, Annealed, Covariance):
         static=True,
     )
 
-    def begin(self, carried: Values, x: jax.Array) -> Values:
-        carried = super().begin(carried, x)
+    def begin(self, carried: Values, x: jax.Array, num: Number) -> Values:
+        carried = super().begin(carried, x, num)
         if not self.freedom:
             return carried
-        return carried | {"freedom": jnp.asarray(self.freedom / len(x), jnp.float32)}
+        return carried | {"freedom": jnp.asarray(self.freedom / num, jnp.float32)}
 
     def log_prob(self, values: Values, x: jax.Array, heads: Heads) -> jax.Array:
         found = super().log_prob(values, x, heads)

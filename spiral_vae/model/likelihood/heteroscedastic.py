@@ -23,7 +23,8 @@ from spiral_vae.model.likelihood.base import Formula, Heads, Likelihood, Values
 from spiral_vae.model.likelihood.covariance import WarmUp
 from spiral_vae.model.likelihood.estimator import Averaging, moved
 
-_LOG_VARIANCE = (2 * math.log(1e-3), 2 * math.log(10.0))  # range of a variance head
+_LEAST, _MOST = 1e-3, 10.0  # standard deviation by a head
+_LOG_VARIANCE = (2 * math.log(_LEAST), 2 * math.log(_MOST))
 _MIN_DOF = 3.0  # so that a Student-t has a variance
 
 
@@ -167,6 +168,12 @@ class Heteroscedastic(Likelihood):
             ("likelihood.floor", "data.rdot"),
             lambda floor, rdot: floor < abs(rdot),
             "likelihood.floor must be < the spread of the data, |data.rdot|",
+        ),
+        Together(
+            ("likelihood.kind", "likelihood.sigma"),
+            lambda kind, sigma: kind != "heteroscedastic" or _LEAST <= sigma <= _MOST,
+            f"likelihood.sigma must be in [{_LEAST:g}, {_MOST:g}] for 'heteroscedastic': beyond "
+            "that the head has no gradient",
         ),
     )
 
