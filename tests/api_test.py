@@ -161,6 +161,7 @@ def test_figures_show_themselves(run, lane, tmp_path):
     ("where", "told"),
     [
         ({"sigma": 0.3}, "likelihood.sigma: 0.3 is none of the values 0.2, 0.5"),
+        ({"sigma": "0.2"}, "likelihood.sigma: 0.2 is none of the values 0.2, 0.5"),
         ({"beta": 1.0}, "beta: no axis of this run, which has likelihood.sigma, train.batch_size,"),
         ({"sigma": 0.2}, "4 lanes are so; say which train.batch_size and seed"),
         ({}, "8 lanes are so; say which likelihood.sigma and train.batch_size and seed"),

@@ -159,3 +159,10 @@ def test_excess_is_paired_by_seed_within_each_part():
     ]
     found = drawing.with_excess(rows, by="way", within="noise")
     assert [row["kl_excess"] for row in found] == [0, 0, 3, 1, 2, 0]
+
+
+def test_a_way_most_of_whose_lanes_failed_is_never_the_best():
+    rows = [{"way": "x", "seed": 0, "kl_to_truth": 0.1}, {"way": "x", "seed": 1}]
+    rows += [{"way": "y", "seed": seed, "kl_to_truth": 0.3} for seed in (0, 1)]
+    found = drawing.with_excess(rows, by="way")
+    np.testing.assert_allclose([row["kl_excess"] for row in found], [-0.2, np.nan, 0, 0])

@@ -117,6 +117,14 @@ def test_expand_refuses(overrides, sweep, message):
     assert str(error.value).startswith(message.split(":")[0]) or "at most" in message
 
 
+def test_what_is_no_field_of_the_package_can_t_be_swept():
+    config = make()
+    with config.unlocked():
+        config.foo = 1
+    with pytest.raises(ConfigError, match="^foo: "):
+        parse_axis("foo=1,2", config)
+
+
 def test_a_sweep_may_repair_the_config_it_starts_from():
     _, rows = expand(make(**{"train.batch_size": 300}), ["data.num_points=300,400"])
     assert len(rows) == 2

@@ -172,6 +172,9 @@ def test_held_out_sequences_without_memory_are_single_points():
     jackknife = np.sqrt(5 * np.mean((left - left.mean()) ** 2))
     assert 0.7 < found["nll_rate_error"] / jackknife < 1.1
     assert found["correlation"] == 0.0 and "kl_rate_to_truth" not in found
+    one = Sequences(LENGTH, 0.0, 0.0, _tied, held_out=(x[:1], observed[:1]))
+    with numerics.double():
+        assert "nll_rate_error" not in sequences.judge_held_out(TRUTH, one)  # nor any spread
 
 
 def test_of_short_sequences_nothing_is_left_out():

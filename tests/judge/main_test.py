@@ -6,9 +6,11 @@ import sys
 
 import pytest
 
+from spiral_vae.config.values import updated
 from spiral_vae.judge import __main__ as command
-from spiral_vae.judge.methods import METHODS
-from spiral_vae.judge.problems import PROBLEMS
+from spiral_vae.judge import trial
+from spiral_vae.judge.methods import METHODS, method
+from spiral_vae.judge.problems import PROBLEMS, problem
 from tests.conftest import ROOT
 from tests.judge import broken
 
@@ -95,6 +97,35 @@ def test_a_folder_with_something_else_is_refused(judge, tmp_path):
     assert "is in use already" in run.stderr and run.stderr.count("\n") == 1
     assert run.stdout == ""  # before the checks, which take a while
     assert [path.name for path in tmp_path.iterdir()] == ["letter.txt"]
+
+
+def test_rows_are_kept_of_the_very_config_alone(judged):
+    """Another file of the name, or more seeds, is another trial."""
+    _, workdir = judged
+    one, own = problem("examples/rose.py"), method("elbo")
+    folder = workdir / one.name / own.name
+    config = trial.config(one, own, 2)
+    assert [row["seed"] for row in trial.kept(folder, config)] == [0, 1]
+    assert trial.kept(folder, trial.config(one, own, 3)) is None
+    assert trial.kept(folder, updated(config, {"objective.num_samples": 2})) is None
+
+
+def test_two_methods_of_one_name_are_refused(judge, tmp_path):
+    for name, sigma in (("old", 0.3), ("new", 0.4)):
+        (tmp_path / name).mkdir()
+        text = COPY.replace("{}", f"{{'likelihood.sigma': {sigma}}}")
+        (tmp_path / name / "mine.py").write_text(text)
+    run = judge(tmp_path / "new" / "mine.py", f"--against={tmp_path / 'old' / 'mine.py'}")
+    assert (run.returncode, run.stdout) == (2, "")
+    assert run.stderr == "error: --against: two methods are called 'mine'; rename a file\n"
+
+
+def test_a_folder_that_cannot_be_written_is_a_sentence(judge, tmp_path):
+    (tmp_path / "file").write_text("")
+    run = judge("elbo", f"--workdir={tmp_path / 'file' / 'below'}", "--seeds=1")
+    assert run.returncode == 2
+    assert run.stderr.startswith("error: ") and "can't be written" in run.stderr
+    assert run.stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize(

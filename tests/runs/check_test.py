@@ -284,6 +284,28 @@ def test_a_point_of_a_wrong_shape(own):
     )
 
 
+def test_a_curve_is_asked_on_its_pieces_alone(own):
+    class Arcs(sv.PlaneCurve):
+        def pieces(self):
+            return jnp.array([[0.0, 1.0], [2.0, 3.0]])
+
+        def density(self, t):
+            return jnp.full_like(t, 0.5)
+
+        def quantile(self, u):
+            return jnp.where(u < 0.5, 2 * u, 1 + 2 * u)
+
+        def cdf(self, t):
+            return jnp.where(t < 1.5, 0.5 * t, 0.5 * (t - 1))
+
+        def point(self, t):
+            s = jnp.where(t < 1.5, t, t - 2)
+            return jnp.stack([t, jnp.where((s < 0) | (s > 1), jnp.nan, s)])
+
+    own("data", Arcs)
+    _check("data")
+
+
 def test_a_process_that_does_not_say_its_dimension(own):
     class Bare(sv.Interval):
         def point(self, t):

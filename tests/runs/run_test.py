@@ -413,6 +413,15 @@ def test_with_resume_a_run_also_begins(tmp_path, undisturbed):
     assert _bytes(tmp_path / "new") == _bytes(undisturbed)
 
 
+def test_a_run_that_grows_leaves_no_figure_and_no_page_of_the_shorter_one(tmp_path):
+    _run(make_config(**SHORT), str(tmp_path), figures="basic")
+    (tmp_path / workdir.EXPLORER).write_text("a page")
+    longer = make_config(**SHORT | {"train.num_epochs": 9})
+    _run(longer, str(tmp_path), figures="none", resume=True)
+    assert not {path.name for path in tmp_path.iterdir()} & {workdir.FIGURES, workdir.EXPLORER}
+    assert workdir.is_finished(tmp_path)
+
+
 @pytest.mark.parametrize(
     "values",
     [

@@ -9,6 +9,7 @@ import pytest
 
 from spiral_vae.maths.noise import StudentT
 from spiral_vae.model.likelihood import ClosedForm, Fixed
+from spiral_vae.model.likelihood.estimator import Batch
 from spiral_vae.model.posterior import Gaussian
 from spiral_vae.training import dreams, train
 from spiral_vae.training.dreams import Dreams
@@ -123,6 +124,21 @@ def test_afterwards_decoder_and_noise_stand_still_and_the_encoder_goes_on(likeli
     assert_same(end.params["decoder"], half.params["decoder"])
     assert_same(end.all_params["likelihood"], half.all_params["likelihood"])
     assert _differ(end.params["encoder"], half.params["encoder"])
+
+
+def test_afterwards_the_loss_has_the_noise_that_stands_still():
+    lane = _lane(AFTER, ClosedForm(sigma=0.5, estimator=Batch()))
+    state, data = _trained(lane, 2)
+    inputs = jax.tree.map(lambda leaf: leaf[0], _BATCHES(state.epoch, state.key, data, lane))
+    x = jnp.asarray(np.random.default_rng(0).normal(size=inputs.x.shape), "f")
+
+    def loss(scale):
+        batch = dataclasses.replace(inputs, x=scale * x, frozen=jnp.asarray(True))
+        _, (_, carried) = train.loss_fn(state.params, state.carried, batch, lane)
+        return carried
+
+    assert_same(loss(1.0), state.carried)
+    assert_same(loss(9.0), state.carried)
 
 
 def test_without_dreams_nothing_is_drawn():

@@ -247,6 +247,16 @@ def test_a_padded_batch_has_the_gradient_of_its_points_alone(kind):
     jax.tree.map(close, aux, own)
 
 
+def test_a_batch_of_which_nothing_is_seen_teaches_nothing():
+    lane = make_lane(likelihood=CLOSED_FORM)
+    own, carried = lane.likelihood.init(2)
+    params = VAE.init(jax.random.key(0)) | {"likelihood": own}
+    nothing = _batch(np.zeros((2, 4), "f"), np.zeros((1, 1, 4), "f"), np.zeros(4, "f"))
+    grads, (terms, _) = _GRAD(params, carried, nothing, lane)
+    assert not any(leaf.any() for leaf in jax.tree.leaves(grads))
+    assert float(terms.loss) == 0
+
+
 @pytest.mark.parametrize("kind", ["elbo", "iwae"])
 def test_a_decoder_with_its_own_loss_leaves_the_encoder_on_the_bound(kind):
     """beta_nll: nothing changes at an exponent of 0, at 1 the decoder's gradients alone do."""
