@@ -400,7 +400,8 @@ class Page:
 
 def _same(a: Any, b: Any) -> bool:
     """Returns whether two values of a swept field are the same."""
-    if all(isinstance(value, int | float) for value in (a, b)):
+    numbers = all(isinstance(value, int | float) for value in (a, b))
+    if numbers and (isinstance(a, float) or isinstance(b, float)):
         return math.isclose(a, b, rel_tol=_CLOSE)
     return a == b
 

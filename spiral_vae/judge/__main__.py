@@ -84,7 +84,8 @@ def main(arguments: list[str]) -> int | None:
     except (ConfigError, WorkdirError) as error:
         command_line.fail(error)
     except OSError as error:  # of what the judge itself writes
-        command_line.fail(f"{error.filename} can't be written: {error.strerror or error}")
+        where = error.filename or "the results"
+        command_line.fail(f"{where} can't be written: {error.strerror or error}")
     return None
 
 

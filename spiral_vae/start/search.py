@@ -49,8 +49,8 @@ def search(
       max_attempts: after which the best one is taken.
     """
     x = np.asarray(x, np.float64)
-    # Its own unit and origin, rounded so that common data keep theirs and no digit changes.
-    unit = 2.0 ** np.round(np.log2(np.std(x - x.mean(axis=0))))
+    # Its own unit and origin, so coarse that common data keep theirs: powers of two round nothing.
+    unit = 2.0 ** np.floor(np.log2(np.std(x - x.mean(axis=0))) + 0.35)
     x = x / unit
     x -= 4 * np.round(x.mean(axis=0) / 4)
     sigma = None if sigma is None else sigma / unit
