@@ -94,7 +94,7 @@ def mean_sigmas(observation: Observation, weight: np.ndarray) -> np.ndarray:
     """Returns the root mean square standard deviation of each dimension, [D], for weights [N]."""
     variance = np.diagonal(covariance(observation), axis1=1, axis2=2)
     if np.isinf(variance).any():
-        return np.sqrt(weight @ variance)
+        return np.sqrt(weight @ variance / weight.sum())
     first = variance[0]  # a constant comes back to the last digit
     return np.sqrt(first + weight @ (variance - first) / weight.sum())
 

@@ -44,7 +44,7 @@ def test_results_are_stored_of_problems_that_are_whole(tmp_path, monkeypatch):
     rows = [{"problem": "circle", "method": "elbo", "seed": 0, "kl_to_truth": 0.5}]
     monkeypatch.setattr(standing, "FOLDER", tmp_path / "results")
     monkeypatch.setattr(
-        standing.trial, "kept", lambda path: rows if "circle" in str(path) else None
+        standing.trial, "kept", lambda path, config: rows if "circle" in str(path) else None
     )
     missing = standing.store(tmp_path)
     assert missing == [name for name in PROBLEMS if name != "circle"]
