@@ -249,7 +249,10 @@ def test_points_held_out_may_be_far_beyond_those_trained_on(far):
 def test_one_point_held_out_has_no_standard_error():
     x = np.random.default_rng(0).normal(size=(20, 2))
     line = around(lambda z: np.concatenate([z, 0 * z], axis=1), 0.5)
-    encode = lambda x: _heads(x[:, :1])  # noqa: E731
+
+    def encode(x):
+        return _heads(x[:, :1])
+
     m = evaluate.evaluate(encode, line, x=x, held_out=x[:1], gap_points=0).metrics
     assert np.isfinite(m["nll_held_out"]) and np.isfinite(m["overfit_gap"])
     assert not {"nll_held_out_error", "overfit_gap_error"} & m.keys()

@@ -10,6 +10,7 @@ from scipy import special
 
 from spiral_vae.exact import probe
 from spiral_vae.exact.model import judge, of_lane
+from spiral_vae.maths.observation import Observation
 from spiral_vae.maths.rank import spearman
 from spiral_vae.model.dynamics import Independent
 from spiral_vae.model.likelihood import Fixed, FullCovariance
@@ -202,3 +203,16 @@ def test_probe_of_another_family_that_is_the_gaussian_is_the_same():
     two = _PROBE(params | {"encoder": other}, data, _lane(likelihood, posterior=Bare()))
     for name, value in one.items():
         np.testing.assert_allclose(two[name], value, rtol=1e-4, atol=1e-5, err_msg=name)  # float32
+
+
+@pytest.mark.parametrize("dim", [2, 7])
+def test_nodes_of_the_truth_have_its_mean_and_covariance_in_few_and_in_many_dimensions(dim):
+    rng = np.random.default_rng(dim)
+    mean, scale = rng.normal(size=(3, dim)), np.tril(rng.normal(size=(3, dim, dim)))
+    mass = np.array([0.2, 0.5, 0.3])
+    truth = Observation(mean=jnp.asarray(mean, "f"), scale=jnp.asarray(scale, "f"))
+    x, weight = map(np.asarray, probe._x_nodes(truth, jnp.asarray(mass, "f")))
+    assert len(x) <= 3 * 4**6
+    np.testing.assert_allclose(weight @ x, mass @ mean, atol=1e-5)  # float32
+    second = np.einsum("k,kij,klj->il", mass, scale, scale) + (mean.T * mass) @ mean
+    np.testing.assert_allclose((x.T * weight) @ x, second, rtol=1e-4, atol=1e-4)

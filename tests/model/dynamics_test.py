@@ -85,3 +85,11 @@ def test_a_potential_alone_is_the_prior_times_it(heads):
         density = np.exp(np.asarray(Potential().log_prob(one, jnp.asarray(z)[None, :, None])))[:, 0]
     product = np.exp(-0.5 * z**2 + h * z - 0.5 * precision * z**2)
     np.testing.assert_allclose(density, product / (product.sum() * (z[1] - z[0])), atol=1e-8)
+
+
+@pytest.mark.parametrize("correlation", [0.0, 0.3, 0.995, 1.0])
+def test_any_correlation_has_a_time_constant(correlation):
+    dynamics = Markov(start=A)
+    params = dynamics.begin(jnp.asarray(correlation))
+    assert np.isfinite(params["dynamics"]["log_tau"])
+    assert float(dynamics.correlation(params)) == pytest.approx(correlation, abs=2e-6)

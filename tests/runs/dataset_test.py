@@ -173,3 +173,7 @@ def test_without_xarray_there_is_a_sentence(tmp_path, monkeypatch):
     monkeypatch.setattr(dataset.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ConfigError, match="a dataset needs xarray, of the extra 'sweep'"):
         dataset.load(tmp_path)
+
+
+def test_an_attribute_is_text_whatever_a_path_holds():
+    assert dataset._attribute("runs/caf\udce9") == "runs/caf\\udce9"

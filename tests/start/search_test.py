@@ -102,33 +102,6 @@ def test_places_along_a_line_are_in_their_order():
 # The curve
 
 
-def test_the_search_knows_no_unit_and_no_origin():
-    x = _points()
-    found = search(x, 0, 0.2, num_cuts=10, max_attempts=1)
-    # Powers of two take part in no rounding.
-    other = search(
-        1024 * x + 4096 * 1024 * np.array([1, -3]), 0, 0.2 * 1024, num_cuts=10, max_attempts=1
-    )
-    np.testing.assert_allclose(other.z, found.z, atol=1e-12)
-    assert other.sigma == found.sigma * 1024
-    assert other.log_evidence == pytest.approx(found.log_evidence - 2 * np.log(1024), abs=1e-9)
-
-
-def test_a_sigma_as_wide_as_the_points_leaves_one_place():
-    found = search(_points(), 0, 20.0, num_cuts=3, max_attempts=1)
-    assert np.isfinite(found.z).all() and np.isfinite(found.log_evidence)
-
-
-def test_points_that_are_not_seen_have_no_say():
-    x = _points()
-    holes = np.full((130, 2), np.nan)
-    holes[np.arange(130) % 13 != 0] = x
-    start = ByOrder(num_cuts=10, max_attempts=1)
-    found, wanted = start.order(holes, 3, 0.2, 1), start.order(x, 3, 0.2, 1)
-    assert found.log_evidence == wanted.log_evidence
-    np.testing.assert_array_equal(found.z[np.isfinite(holes[:, 0])], wanted.z)
-
-
 def _points(num=120):
     return np.asarray(Spiral(num_points=num).sample(jax.random.key(0)).x, np.float64)
 
@@ -218,3 +191,30 @@ def test_the_pull_fades():
     start = ByOrder(weight=2.0, share=0.4)
     found = [float(start.pull(np.float32(p))) for p in (0.0, 0.1, 0.2, 0.4, 0.9)]
     np.testing.assert_allclose(found, [2, 1.5, 1, 0, 0], atol=1e-6)
+
+
+def test_the_search_knows_no_unit_and_no_origin():
+    x = _points()
+    found = search(x, 0, 0.2, num_cuts=10, max_attempts=1)
+    # By powers of two nothing is rounded.
+    other = search(
+        1024 * x + 4096 * 1024 * np.array([1, -3]), 0, 0.2 * 1024, num_cuts=10, max_attempts=1
+    )
+    np.testing.assert_allclose(other.z, found.z, atol=1e-12)
+    assert other.sigma == found.sigma * 1024
+    assert other.log_evidence == pytest.approx(found.log_evidence - 2 * np.log(1024), abs=1e-9)
+
+
+def test_a_sigma_as_wide_as_the_points_leaves_one_place():
+    found = search(_points(), 0, 20.0, num_cuts=3, max_attempts=1)
+    assert np.isfinite(found.z).all() and np.isfinite(found.log_evidence)
+
+
+def test_points_that_are_not_seen_have_no_say():
+    x = _points()
+    holes = np.full((130, 2), np.nan)
+    holes[np.arange(130) % 13 != 0] = x
+    start = ByOrder(num_cuts=10, max_attempts=1)
+    found, wanted = start.order(holes, 3, 0.2, 1), start.order(x, 3, 0.2, 1)
+    assert found.log_evidence == wanted.log_evidence
+    np.testing.assert_array_equal(found.z[np.isfinite(holes[:, 0])], wanted.z)

@@ -13,6 +13,7 @@ from spiral_vae.maths import gaussian
 from spiral_vae.maths.ramp import Time
 from spiral_vae.model.likelihood import Learned
 from spiral_vae.model.objective import Elbo
+from spiral_vae.process.design import Sequence
 from spiral_vae.start import ByOrder
 from spiral_vae.training import train
 from spiral_vae.training.optimizer import Constant, Cosine, Step
@@ -245,6 +246,16 @@ def test_a_padded_batch_has_the_gradient_of_its_points_alone(kind):
     close = functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-5)
     jax.tree.map(close, padded, alone)
     jax.tree.map(close, aux, own)
+
+
+def test_freedom_is_shared_by_the_points_that_are_seen():
+    lane = make_lane(likelihood=Learned(sigma=0.5, freedom=4.0), num_points=40)
+    half = dataclasses.replace(lane.data, design=Sequence(length=10, a=0.9, missing=0.5))
+    for data in (lane.data, half):
+        state, found = train.init(dataclasses.replace(lane, data=data))
+        seen = 40 if found.observed is None else float(found.observed.sum())
+        assert float(state.carried["freedom"]) == pytest.approx(4 / seen, rel=1e-6)
+    assert seen < 30
 
 
 def test_a_batch_of_which_nothing_is_seen_teaches_nothing():

@@ -152,3 +152,8 @@ def test_an_empty_cell_is_nan_among_booleans(tmp_path):
 def test_an_empty_cell_is_nan_in_a_column_of_numbers(tmp_path):
     files.write_csv(tmp_path / "a.csv", [{"lane": 0}, {"lane": 1, "nll": 1.5}, {"lane": 2}])
     np.testing.assert_array_equal(files.read_csv(tmp_path / "a.csv")["nll"], [np.nan, 1.5, np.nan])
+
+
+def test_what_of_a_path_is_no_text_is_escaped(tmp_path):
+    files.write_text(tmp_path / "page", "runs/caf\udce9 é")
+    assert (tmp_path / "page").read_text(encoding="utf-8") == "runs/caf\\udce9 é"
