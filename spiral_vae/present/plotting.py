@@ -492,7 +492,7 @@ def sequences(
     plane.plot(*path.T, "-", color=TRUTH, label="true")
     plane.plot(*smoothed_path.T, "--", color=MODEL, label="model, given all points")
     plane.plot(*x.T, ".", color=DATA, label="points")
-    plane.plot(*x[point], "o", color=ENCODER, fillstyle="none", markersize=10, label="one point")
+    plane.plot(*x[point], "o", color=ENCODER, fillstyle="none", markersize=7, label="one point")
     plane.set(title="A fresh sequence", xlabel="$x$", ylabel="$y$")
     data_space(plane, x, path)
     time = np.arange(len(z))
