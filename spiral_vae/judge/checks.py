@@ -252,6 +252,7 @@ def _estimator(pair: _Pair) -> str:
     batch = _wide(dataclasses.replace(batch, x=batch.x[:, :_POINTS], weight=batch.weight[:_POINTS]))
     num = min(shape[-1], batch.x.shape[-1])
     eps = jax.random.normal(jax.random.key(1), (_DRAWS, *shape[:-1], num), jnp.float64)
+    eps = lane.objective.noise(eps)
     # Nodes that all points share are no draws of q, and what the decoder follows on them is not
     # the loss's slope.
     networks = ("encoder",) if shape[-1] == 1 else ("encoder", "decoder")

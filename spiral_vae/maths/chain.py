@@ -21,7 +21,7 @@ class Chain(NamedTuple):
     """Sequences of T points whose latents move between K nodes."""
 
     log_start: jax.Array  # log mass of each node, [K], of sum 1
-    log_transition: jax.Array  # from node to node, [K, K]; each row has the sum 1
+    log_move: jax.Array  # log mass of a move from node to node, [K, K], up to a number of each row
     weight: jax.Array  # 1 for a point that is seen, 0 for others, [S T]
     length: int  # T
 
@@ -35,12 +35,14 @@ class Chain(NamedTuple):
           log p(x_t|x_1 .. x_t-1) in nats, [S T]; the masses of the nodes, [K, S T]; and how often
           the sequences are expected to go from node to node, [K, K].
         """
-        log_prob, log_start, log_transition = jax.lax.stop_gradient(
-            (log_prob * self.weight, self.log_start, self.log_transition)
+        log_prob, log_start, (_, transition) = jax.lax.stop_gradient(
+            (log_prob * self.weight, self.log_start, self._transition())
         )
         largest = jnp.max(log_prob, axis=0)
         likely = self._by_time(jnp.exp(log_prob - largest))  # [T, S, K]
-        start, transition = jnp.exp(log_start), jnp.maximum(jnp.exp(log_transition), _RAREST)
+        start, transition = jnp.exp(log_start), jnp.maximum(transition, _RAREST)
+        # Once, and not by the product of each step.
+        backwards = jax.lax.optimization_barrier(transition.T)
 
         def forward(ahead, likely):
             joint = ahead * likely
@@ -54,7 +56,7 @@ class Chain(NamedTuple):
         def backward(later, found):
             likely, scale = found
             message = later * likely / scale
-            return message @ transition.T, (later, message)
+            return message @ backwards, (later, message)
 
         _, (later, message) = jax.lax.scan(
             backward, jnp.ones_like(begin), (likely, scale), reverse=True
@@ -72,9 +74,17 @@ class Chain(NamedTuple):
         the transitions lies evenly on all of them.
         """
         value, mass, moves = self.posterior(log_prob)
+        log_transition, _ = self._transition()
         own = jnp.sum(mass * log_prob, axis=0) * self.weight
-        own += jnp.sum(moves * self.log_transition) / jnp.maximum(jnp.sum(self.weight), 1)
+        own += jnp.sum(moves * log_transition) / jnp.maximum(jnp.sum(self.weight), 1)
         return value + own - jax.lax.stop_gradient(own), mass
+
+    def _transition(self) -> tuple[jax.Array, jax.Array]:
+        """Returns the logarithm of each move and its exponential, taken once; rows of sum 1."""
+        log_move = self.log_move - jnp.max(self.log_move, axis=1, keepdims=True)
+        move = jnp.exp(log_move)
+        total = jnp.sum(move, axis=1, keepdims=True)
+        return log_move - jnp.log(total), move / total
 
     def _by_time(self, values: jax.Array) -> jax.Array:
         """Returns [K, S T] as [T, S, K]."""

@@ -121,8 +121,8 @@ class Lane:
 
     @property
     def long_sums(self) -> bool:
-        """Whether sums over many nodes are most of a step; for sequences, products are."""
-        return self.objective.shares_z and not self.dynamics.ties
+        """Whether a step has sums over many nodes, with which one of XLA's libraries is slow."""
+        return self.objective.shares_z
 
     @property
     def steps_per_epoch(self) -> int:
@@ -208,7 +208,7 @@ class Batch:
     """The input of a step; of all steps of an epoch when every leaf has a leading axis."""
 
     x: jax.Array  # [D, B]
-    eps: jax.Array  # standard normal noise, [L, K, B]
+    eps: jax.Array  # what the objective makes of standard normal noise, [L, K, B]
     weight: jax.Array  # 1 for a point and 0 for padding and what is not seen, [B]
     share: jax.Array  # of the data that these points are
     time: Time
@@ -253,7 +253,7 @@ def batches(epoch: jax.Array, key: jax.Array, data: Data, lane: Lane) -> Batch:
     time = Time(epoch, epoch / lane.train.num_epochs)
     return Batch(
         x=jnp.swapaxes(x, 1, 2),
-        eps=jax.random.normal(key_eps, (steps, *lane.noise_shape)),
+        eps=lane.objective.noise(jax.random.normal(key_eps, (steps, *lane.noise_shape))),
         weight=weight,
         share=jnp.sum(weight, axis=1) / total,
         time=time,
@@ -284,7 +284,8 @@ def loss_fn(
     def log_probs(function: Callable, values: Values, heads: Heads) -> jax.Array:
         """Returns function, a log p(x|z), of all samples, [K, B]."""
         num_points = batch.x.shape[-1]  # of shared z the heads have no axis of points
-        if lane.long_sums and next(iter(heads.values())).shape[-1] < num_points:
+        shared = next(iter(heads.values())).shape[-1] < num_points
+        if lane.long_sums and shared and not lane.dynamics.ties:
             of_points = jax.vmap(function, in_axes=(None, -1, None))
             of_nodes = jax.vmap(of_points, in_axes=(None, None, -1))  # points inside: a quarter
             return of_nodes(values, batch.x, {name: head[..., 0] for name, head in heads.items()})

@@ -19,7 +19,7 @@ def _chain(weight):
     rng = np.random.default_rng(0)
     return Chain(
         log_start=jax.nn.log_softmax(jnp.asarray(rng.normal(size=K))),
-        log_transition=jax.nn.log_softmax(jnp.asarray(rng.normal(size=(K, K))), axis=1),
+        log_move=jnp.asarray(rng.normal(size=(K, K))),
         weight=jnp.asarray(weight),
         length=T,
     )
@@ -27,6 +27,7 @@ def _chain(weight):
 
 def _by_paths(chain, log_prob):
     """log p of each sequence, as the sum over all K^T paths."""
+    log_transition = jax.nn.log_softmax(chain.log_move, axis=1)
     by_time = (log_prob * chain.weight).reshape(K, S, T)
     totals = []
     for s in range(S):
@@ -34,7 +35,7 @@ def _by_paths(chain, log_prob):
         for path in itertools.product(range(K), repeat=T):
             value = chain.log_start[path[0]] + by_time[path[0], s, 0]
             for t in range(1, T):
-                value += chain.log_transition[path[t - 1], path[t]] + by_time[path[t], s, t]
+                value += log_transition[path[t - 1], path[t]] + by_time[path[t], s, t]
             paths.append(value)
         totals.append(logsumexp(jnp.stack(paths)))
     return jnp.stack(totals)
@@ -46,17 +47,17 @@ def test_evidence_masses_and_gradients_are_those_of_the_sum_over_paths(weight):
         chain = _chain(weight)
         log_prob = jnp.asarray(np.random.default_rng(1).normal(size=(K, S * T)))
 
-        def mean(log_prob, log_transition):
+        def mean(log_prob, log_move):
             """The mean over the points that are seen, as training takes it."""
-            own = chain._replace(log_transition=log_transition)
+            own = chain._replace(log_move=log_move)
             value, _ = own.log_evidence(log_prob)
             return jnp.sum(value * chain.weight) / jnp.sum(chain.weight)
 
-        def exact(log_prob, log_transition):
-            own = chain._replace(log_transition=log_transition)
+        def exact(log_prob, log_move):
+            own = chain._replace(log_move=log_move)
             return jnp.sum(_by_paths(own, log_prob)) / jnp.sum(chain.weight)
 
-        given = log_prob, chain.log_transition
+        given = log_prob, chain.log_move
         np.testing.assert_allclose(mean(*given), exact(*given), rtol=1e-12)
         found, wanted = (jax.grad(one, (0, 1))(*given) for one in (mean, exact))
         for own, other in zip(found, wanted, strict=True):
@@ -71,7 +72,7 @@ def test_a_jump_that_float32_knows_no_path_for_costs_no_other_point():
     nodes = jnp.linspace(-4, 4, 81)
     chain = Chain(
         log_start=jax.nn.log_softmax(-0.5 * nodes**2),
-        log_transition=jax.nn.log_softmax(-0.5 * ((nodes - nodes[:, None]) / 0.1) ** 2, axis=1),
+        log_move=-0.5 * ((nodes - nodes[:, None]) / 0.1) ** 2,
         weight=jnp.ones(40),
         length=40,
     )
@@ -82,6 +83,6 @@ def test_a_jump_that_float32_knows_no_path_for_costs_no_other_point():
     for found in (mass, gradient):  # each point is where it is seen
         np.testing.assert_allclose(found, nodes[:, None] == place, atol=1e-5)
     # As rare as float32 knows a move, which two sums tell together; the others don't move.
-    stay = chain.log_transition[40, 40]
+    stay = jax.nn.log_softmax(chain.log_move, axis=1)[40, 40]
     assert float(value[20] + value[21] - stay) == pytest.approx(np.log(1e-30), abs=1e-3)
     np.testing.assert_allclose(np.delete(value, [0, 20, 21]), stay, rtol=1e-5)

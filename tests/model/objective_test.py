@@ -298,7 +298,8 @@ def _nodes_terms(params, u, num):
     """Of three points, on `num` nodes that are shifted by u, [L, 1, 1]."""
     kind = Evidence(num_samples=num)
     x = jnp.asarray(np.stack([X, -X, X[::-1]], axis=1))
-    draws = kind.draw(params, x, jax.scipy.special.ndtri(jnp.asarray(u)), _Wide(), Gaussian())
+    eps = kind.noise(jax.scipy.special.ndtri(jnp.asarray(u)))
+    draws = kind.draw(params, x, eps, _Wide(), Gaussian())
     heads = {"mean": jnp.broadcast_to(draws.heads["mean"], (2, num, 3))}
     of_point = jax.vmap(Fixed(sigma=SIGMA).log_prob, in_axes=(None, None, -1))
     log_prob = jax.vmap(of_point, in_axes=(None, -1, -1), out_axes=-1)({}, x, heads)

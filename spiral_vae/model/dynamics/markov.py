@@ -142,10 +142,9 @@ class Tied(Posterior):
     def chain(self, z: jax.Array) -> Chain:
         # On an even grid, whose step is the same everywhere and drops out of the sums to 1.
         nodes = z[0, :, 0]
-        log_move = -0.5 * (nodes - self.a * nodes[:, None]) ** 2 / self.noise
         return Chain(
             log_start=jax.nn.log_softmax(-0.5 * nodes**2),
-            log_transition=jax.nn.log_softmax(log_move, axis=1),
+            log_move=-0.5 * (nodes - self.a * nodes[:, None]) ** 2 / self.noise,
             weight=self.weight,
             length=self.length,
         )

@@ -109,6 +109,10 @@ class Objective(abc.ABC):
         """
         return latent_dim, self.num_samples * strata, num_points
 
+    def noise(self, eps: jax.Array) -> jax.Array:
+        """Returns what a step has of standard normal noise; made for all of an epoch at once."""
+        return eps
+
     def draw(
         self,
         params: networks.Params,
@@ -124,7 +128,7 @@ class Objective(abc.ABC):
         Args:
           params: {'encoder': ..., 'decoder': ...}.
           x: [D, B].
-          eps: standard normal noise, of `noise_shape`.
+          eps: what `noise` returns, of `noise_shape`.
           vae: the networks.
           posterior: the family of q.
         """

@@ -63,6 +63,10 @@ class Evidence(Objective):
         del strata, num_points
         return latent_dim, 1, 1
 
+    def noise(self, eps: jax.Array) -> jax.Array:
+        # Within a step XLA would work it out again for each pair of nodes of a sequence.
+        return ndtr(eps)
+
     def draw(
         self,
         params: networks.Params,
@@ -71,7 +75,7 @@ class Evidence(Objective):
         vae: networks.VAE,
         posterior: Posterior,
     ) -> Draws:
-        z, log_weight = self._nodes(ndtr(eps))
+        z, log_weight = self._nodes(eps)
         heads = vae.encode(params, x)
         everywhere = jnp.broadcast_to(z, (*z.shape[:2], x.shape[-1]))
         log_ratio = gaussian.log_prior(z) - posterior.refined(0).log_prob(heads, everywhere)
