@@ -2,7 +2,8 @@
 PYTHON ?= python
 EXPERIMENTS = basic_run sigma_series posterior_collapse turns unknown_sigma anisotropic \
   heteroscedastic sigma_laws n_and_sigma posteriors amortisation gradients curves ambiguity dynamics \
-  claims.signal_to_noise claims.rate claims.regularised claims.wrong_models claims.width
+  bidirectional claims.signal_to_noise claims.rate claims.regularised claims.wrong_models \
+  claims.width
 
 # Pythons of `make matrix`; each gets an environment of its own with the newest versions.
 PYTHONS ?= python3.11 python3.13

@@ -178,6 +178,34 @@ def forecasts(rows: Rows) -> Figure:
 
 
 @plotting.styled
+def bidirectional(rows: Rows, curves: Sequence[np.ndarray], spirals: np.ndarray) -> Figure:
+    """Returns the curves that were learned over the true ones, and their RMSE beside the marks.
+
+    Args:
+      rows: one a lane, with `rmse` and its marks.
+      curves: one a lane, [K, 2].
+      spirals: without noise, [2, n, 2].
+    """
+    figure = plotting.new_figure(3.8)
+    grid = figure.add_gridspec(1, 2, width_ratios=[2, 1])
+    best = int(np.argmin([row["rmse"] for row in rows]))
+    plane, errors = (figure.add_subplot(part) for part in grid)
+    for i, own in enumerate(spirals):
+        plane.plot(*own.T, color=TRUTH, linewidth=3, alpha=0.3, label="" if i else "the truth")
+    plane.plot(*curves[best].T, color=MODEL, linewidth=1, label="the best seed's curve")
+    plane.set(xlabel="x", ylabel="y", aspect="equal")
+    for place, row in enumerate(rows):
+        errors.plot(place, row["rmse"], "o", color=MODEL)
+    marks = {"rmse_seen": "the points", "rmse_wandering": "true curve, no pace"}
+    marks |= {"rmse_optimum": "all known"}
+    for (name, label), style in zip(marks.items(), (":", "--", "-"), strict=True):
+        errors.axhline(rows[0][name], color=TRUTH, linestyle=style, linewidth=1, label=label)
+    errors.set(xlabel="seed", ylabel="RMSE", xticks=range(len(rows)), ylim=(0, None))
+    errors.set_xlim(-0.5, len(rows) - 0.5)
+    return plotting.shared_legend(figure)
+
+
+@plotting.styled
 def families(table: Rows, shown: Mapping[str, np.ndarray]) -> Figure:
     """Returns the gap of each family against turns, and three exact posteriors with their best q.
 

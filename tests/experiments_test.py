@@ -8,10 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from experiments import (
     amortisation,
     anisotropic,
+    bidirectional,
     drawing,
     dynamics,
     heteroscedastic,
@@ -43,6 +45,7 @@ RESULTS = {
     "curves": ["curves"],
     "ambiguity": ["ambiguity"],
     "dynamics": ["dynamics", "dynamics_missing"],
+    "bidirectional": ["bidirectional"],
     "claims.signal_to_noise": ["signal_to_noise"],
     "claims.rate": ["rate"],
     "claims.regularised": ["regularised"],
@@ -116,7 +119,7 @@ def test_the_fields_of_every_way_of_a_claim_are_sound_and_used(module, way):
 
 
 OF_PARTS = {name for name in RESULTS if name.startswith("claims.")}
-NO_CONFIG = {"n_and_sigma", "ambiguity"} | OF_PARTS
+NO_CONFIG = {"n_and_sigma", "ambiguity", "bidirectional"} | OF_PARTS
 
 
 @pytest.mark.parametrize("name", [*sorted(set(RESULTS) - NO_CONFIG), "claims"])
@@ -166,3 +169,23 @@ def test_a_way_most_of_whose_lanes_failed_is_never_the_best():
     rows += [{"way": "y", "seed": seed, "kl_to_truth": 0.3} for seed in (0, 1)]
     found = drawing.with_excess(rows, by="way")
     np.testing.assert_allclose([row["kl_excess"] for row in found], [-0.2, np.nan, 0, 0])
+
+
+def test_the_optimum_of_the_two_spirals_is_the_mean_over_all_that_could_have_been():
+    clean, x = bidirectional.draw(np.random.default_rng(0), 5, stride=20)
+    every = bidirectional.every_sequence(20)
+    likely = stats.norm.logpdf(x[:, None], every, 0.3).sum(axis=(2, 3))
+    weight = np.exp(likely - likely.max(axis=1, keepdims=True))
+    weight /= weight.sum(axis=1, keepdims=True)
+    found = bidirectional.optimum(x, 20)
+    np.testing.assert_allclose(found, np.tensordot(weight, every, 1), atol=1e-9)
+    assert bidirectional.rmse(found, clean) < 0.5 * bidirectional.rmse(x, clean)
+
+
+def test_the_two_spirals_wind_either_way_and_are_both_on_the_curve_that_z_wanders_on():
+    x, y = np.moveaxis(bidirectional.spirals() - [[[-5, 0]], [[5, 0]]], -1, 0)
+    turned = np.diff(np.unwrap(np.arctan2(y, x)), axis=1)[:, 1:]  # the second begins at its centre
+    pace = 6 * np.pi / 999
+    np.testing.assert_allclose(turned, np.outer([-pace, pace], np.ones(998)), atol=1e-9)
+    clean, _ = bidirectional.draw(np.random.default_rng(0), 10, stride=5)
+    assert bidirectional.rmse(bidirectional.wandering(clean), clean) < 0.05
