@@ -41,6 +41,7 @@ POINTS: dict[str, dict[str, Any]] = {
     "Gaussian, ELBO, dreams": {"encoder.after": 0.3},
 }
 _ONE_BATCH = {"data.num_points": 400, "start.kind": "none", "start.weight": 3.0}
+_FINE = {"objective.num_samples": 320}
 _ELBO = _ONE_BATCH | {
     "objective.kind": "elbo",
     "objective.num_samples": 1,
@@ -55,8 +56,10 @@ SEQUENCES: dict[str, dict[str, Any]] = {
     "structured, ELBO, 1 pass of refinement": _ELBO | {"posterior.refinement": 1},
     "structured, ELBO, 4 passes": _ELBO | {"posterior.refinement": 4},
     "structured, ELBO, 8 passes": _ELBO | {"posterior.refinement": 8},
-    "single points, evidence-320": _ONE_BATCH | _ALONE | _GAUSSIAN,
-    "sequences, evidence-320": _ONE_BATCH,
+    "single points, evidence-160": _ONE_BATCH | _ALONE | _GAUSSIAN,
+    "single points, evidence-320": _ONE_BATCH | _ALONE | _GAUSSIAN | _FINE,
+    "sequences, evidence-160": _ONE_BATCH,
+    "sequences, evidence-320": _ONE_BATCH | _FINE,
 }
 PARTS: dict[str, tuple[ConfigDict, dict[str, dict[str, Any]], int]] = {
     "points": (posteriors.get_config(), POINTS, 1),

@@ -221,6 +221,19 @@ def test_noise_and_order_change_from_epoch_to_epoch():
     assert len(set(rows)) == 8
 
 
+def test_noise_of_a_step_is_what_the_objective_makes_of_it():
+    """The ELBO's is standard normal; the evidence shifts its nodes by a uniform part of a step."""
+    noise = []
+    for own in ({"objective": "elbo"}, {"objective": "evidence", "num_samples": 16}):
+        lane = make_lane(**own)
+        state, data = _INIT(lane)
+        drawn = [train.batches(jnp.int32(e), state.key, data, lane).eps for e in range(300)]
+        noise.append(np.ravel(drawn))
+    normal, uniform = noise
+    assert stats.kstest(normal, "norm").pvalue > 1e-3
+    assert stats.kstest(uniform, "uniform").pvalue > 1e-3
+
+
 def _batch(x, eps, weight=None):
     """One step on these points, at full weight of the KL."""
     weight = np.ones(x.shape[1], "f") if weight is None else weight
