@@ -34,7 +34,7 @@ NOISE = 0.3
 UNIT = 5.0  # of length in the table: of the size of the data, one for both coordinates
 _PLACES = 1_000  # on each spiral
 _LENGTH = 100  # of a sequence
-_TAUS = (800.0, 3_200.0, 12_800.0)  # time constants that are tried on the true curve
+_TAUS = (1_600.0, 3_200.0, 6_400.0, 12_800.0)  # time constants that are tried on the true curve
 _SETTING = {
     "num_seeds": NUM_SEEDS,
     "data.standardise": False,
@@ -118,8 +118,8 @@ def bidirectional(experiment: Experiment) -> None:
         _SETTING | {"data.path": str(table), "data.sequence_column": "sequence"},
     )
     clean, x = draw(np.random.default_rng(1), 20 if experiment.quick else NUM_FRESH, stride)
-    marks = {"seen": x, "optimum": optimum(x, stride), "wandering": wandering(x[:40])}
-    limits = {f"rmse_{name}": rmse(own, clean[: len(own)]) for name, own in marks.items()}
+    marks = {"seen": x, "optimum": optimum(x, stride), "wandering": wandering(x)}
+    limits = {f"rmse_{name}": rmse(own, clean) for name, own in marks.items()}
     rows, curves = [], []
     for row in outcome.rows:
         lane = load(outcome.workdir, row["lane"])

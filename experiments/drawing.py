@@ -188,11 +188,11 @@ def bidirectional(rows: Rows, curves: Sequence[np.ndarray], spirals: np.ndarray)
     """
     figure = plotting.new_figure(3.8)
     grid = figure.add_gridspec(1, 2, width_ratios=[2, 1])
-    best = int(np.argmin([row["rmse"] for row in rows]))
+    middle = np.argsort([row["rmse"] for row in rows])[len(rows) // 2]
     plane, errors = (figure.add_subplot(part) for part in grid)
     for i, own in enumerate(spirals):
         plane.plot(*own.T, color=TRUTH, linewidth=3, alpha=0.3, label="" if i else "the truth")
-    plane.plot(*curves[best].T, color=MODEL, linewidth=1, label="the best seed's curve")
+    plane.plot(*curves[middle].T, color=MODEL, linewidth=1, label=f"the curve of seed {middle}")
     plane.set(xlabel="x", ylabel="y", aspect="equal")
     for place, row in enumerate(rows):
         errors.plot(place, row["rmse"], "o", color=MODEL)
