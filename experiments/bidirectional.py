@@ -14,9 +14,6 @@ of one who knows spirals, pace and noise, a mean over all 1 600 places where a s
 and what is left where the true curve is known, and z wanders on it as the evidence asks for.
 """
 
-import csv
-from pathlib import Path
-
 import numpy as np
 from scipy.special import ndtr, softmax
 
@@ -27,6 +24,7 @@ from spiral_vae.exact import forward_backward, sequences
 from spiral_vae.exact.forward_backward import Grid
 from spiral_vae.maths import observation
 from spiral_vae.runs.load import load
+from spiral_vae.workdir import files
 
 NUM_SEEDS = 4
 NUM_FRESH = 200
@@ -111,7 +109,9 @@ def bidirectional(experiment: Experiment) -> None:
     stride, num = (5, 20) if experiment.quick else (4, 1_000)
     table = experiment.runs / experiment.name / "spirals.csv"
     _, x = draw(np.random.default_rng(0), num, stride)
-    _write(table, x / UNIT)
+    if not table.exists():  # a run goes on with the file that it began with
+        table.parent.mkdir(parents=True, exist_ok=True)
+        files.write_csv(table, _rows(x / UNIT))
     outcome = experiment.sweep(
         "seeds",
         own_sequences.get_config("6"),
@@ -134,16 +134,13 @@ def bidirectional(experiment: Experiment) -> None:
     experiment.tell(rows, ("rmse", *limits, "sigma_ratio", "correlation"), by=("status",))
 
 
-def _write(path: Path, x: np.ndarray) -> None:
-    """Writes sequences [S, T, 2] as a table, once: a run goes on with the file that it began."""
-    if path.exists():
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["sequence", "x", "y"])
-        for number, own in enumerate(x):
-            writer.writerows([number, *map(float, point)] for point in own)
+def _rows(x: np.ndarray) -> list[dict[str, float]]:
+    """Returns sequences [S, T, 2] as rows of a table."""
+    return [
+        {"sequence": number, "x": float(point[0]), "y": float(point[1])}
+        for number, own in enumerate(x)
+        for point in own
+    ]
 
 
 if __name__ == "__main__":

@@ -81,7 +81,8 @@ class Chain(NamedTuple):
 
     def _transition(self) -> tuple[jax.Array, jax.Array]:
         """Returns the logarithm of each move and its exponential, taken once; rows of sum 1."""
-        log_move = self.log_move - jnp.max(self.log_move, axis=1, keepdims=True)
+        largest = jax.lax.stop_gradient(jnp.max(self.log_move, axis=1, keepdims=True))
+        log_move = self.log_move - largest
         move = jnp.exp(log_move)
         total = jnp.sum(move, axis=1, keepdims=True)
         return log_move - jnp.log(total), move / total
