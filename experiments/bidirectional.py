@@ -96,9 +96,12 @@ def wandering(x: np.ndarray) -> np.ndarray:
         return np.stack([np.interp(s, places, part) for part in whole.T], axis=1)
 
     observe = observation.around(decode, NOISE)
-    grids = [forward_backward.grid(observe, np.exp(-1 / tau), 3_000) for tau in _TAUS]
-    found = [np.mean(forward_backward.log_evidence(own, x)[:, -1]) for own in grids]
-    return smoothed(grids[int(np.argmax(found))], x)
+
+    def wanders(tau: float) -> Grid:
+        return forward_backward.grid(observe, np.exp(-1 / tau), 3_000)
+
+    evidence = [np.mean(forward_backward.log_evidence(wanders(tau), x)[:, -1]) for tau in _TAUS]
+    return smoothed(wanders(_TAUS[int(np.argmax(evidence))]), x)
 
 
 def rmse(found: np.ndarray, clean: np.ndarray) -> float:
@@ -126,7 +129,7 @@ def bidirectional(experiment: Experiment) -> None:
         assert lane.sequences is not None
         model, _ = sequences.settled(lane.observe, lane.sequences.a, x[:4] / UNIT)
         error = rmse(smoothed(model, x / UNIT) * UNIT, clean)
-        ratio = row["sigma"] * UNIT / NOISE
+        ratio = row.get("sigma", np.nan) * UNIT / NOISE  # none of a lane that failed
         rows.append(row | limits | {"rmse": error, "sigma_ratio": ratio})
         seen = np.abs(model.z) < 3
         curves.append(model.nodes.mean[seen] * UNIT)

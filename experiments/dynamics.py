@@ -1,9 +1,8 @@
 """What do dynamics of the latent buy, and which part of the method buys it?
 
 Sequences along one, two and four turns, a = 0.995, the time constant unknown, and sigma but in the
-last way. Claim: the start
-from the data and the evidence of whole sequences are nearest to the truth together; points alone
-and dynamics in the prior alone fold from two turns on.
+last way. Claim: the start from the data and the evidence of whole sequences are nearest to the
+truth together; points alone and dynamics in the prior alone fold from two turns on.
 
     python -m experiments.dynamics
 
