@@ -1,16 +1,20 @@
 """Whether the tests notice plausible mistakes, put into the package one at a time.
 
-    python -m mutants [--num=150] [--seed=0] [--workers=2] [--out=FILE]
+    python -m mutants [--num=150] [--seed=0] [--workers=2] [--workdir=runs/mutants]
 
-First all tests run as they are, and compile what later ones share. Mistakes are drawn at random
-from all that `mistakes` can make. Each is put into a copy of the repository, in which the tests
-that should notice run until the first one fails: those of the same file, then those of the same
-folder, those of what is declared, then whole runs. A mistake that none of them notices is
-printed: it changes nothing, or a test is missing. Ends with status 1 if there is one.
+First all tests run as they are, while it is noted which lines each of them runs and how long it
+takes. Mistakes are then drawn at random from all that `mistakes` can make. Each is put into a copy
+of the repository, in which the tests that run its line go on until the first one fails: those of
+the same file first, the quickest first. A mistake that none of them notices changes nothing, or a
+test is missing.
+
+The workdir keeps the sources as they were at first, and a line for each mistake that was tried:
+stopped, the same command goes on. Ends with status 1 if there is a mistake that nothing notices.
 """
 
 import argparse
 import concurrent.futures
+import csv
 import os
 import queue
 import random
@@ -18,78 +22,62 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from mutants import suite
 from mutants.mistakes import Mistake, mistakes
 
 ROOT = Path(__file__).parents[1]
-PACKAGE = ROOT / "spiral_vae"
 # The looks of figures are for the eye, and what configs say is compared with the declarations.
 LEFT_OUT = ("present/plotting.py", "configs")
-DECLARATIONS = ("tests/fields_test.py", "tests/present/reference_test.py", "tests/config")
-WHOLE_RUNS = ("tests/main_test.py", "tests/runs/run_test.py")
-TIMEOUT = 600  # seconds of one stage; a test that hangs has noticed
+UNSEEN = "unseen"
 
 
-class Tried(NamedTuple):
-    """A mistake and what came of it."""
+class Drawn(NamedTuple):
+    """A mistake and the file of the package that it is made in."""
 
-    file: str
+    file: Path
     mistake: Mistake
-    by: str  # the test that noticed; empty for none
+
+    def __str__(self) -> str:
+        old, new = (" ".join(text.split())[:60] for text in (self.mistake.old, self.mistake.new))
+        return f"{self.file}:{self.mistake.line} {old!r} -> {new!r}"
 
 
-def drawn(num: int, seed: int) -> list[tuple[Path, Mistake]]:
+def drawn(package: Path, num: int, seed: int) -> list[Drawn]:
     """Returns mistakes of the package drawn at random, each at most once."""
+    files = [path.relative_to(package) for path in sorted(package.rglob("*.py"))]
     every = [
-        (path, mistake)
-        for path in sorted(PACKAGE.rglob("*.py"))
-        if not str(path.relative_to(PACKAGE)).startswith(LEFT_OUT)
-        for mistake in mistakes(path.read_text())
+        Drawn(file, mistake)
+        for file in files
+        if not str(file).startswith(LEFT_OUT)
+        for mistake in mistakes((package / file).read_text())
     ]
     print(f"{len(every)} mistakes can be made; {num} are tried", flush=True)
     return random.Random(seed).sample(every, num)
 
 
-def stages(file: Path) -> Iterator[tuple[str, ...]]:
-    """Yields the tests that should notice a mistake in a file of the package, nearest first."""
-    tests = Path("tests") / file.parent
-    own = tests / f"{file.stem}_test.py"
-    if (ROOT / own).exists():
-        yield (str(own),)
-    rooms = [room for room in (tests, *tests.parents) if (ROOT / room).exists()]
-    yield from ((str(room),) for room in rooms if room.parent != Path("."))  # tests/exact, say
-    yield DECLARATIONS
-    yield WHOLE_RUNS
-
-
-def try_out(path: Path, mistake: Mistake, copies: "queue.Queue[Path]") -> Tried:
-    """Returns what the tests say of a mistake."""
-    file = path.relative_to(PACKAGE)
+def try_out(one: Drawn, asked: list[str], limit: float, copies: "queue.Queue[Path]") -> str:
+    """Returns the first test that notices a mistake, or `UNSEEN`."""
+    if not asked:
+        return UNSEEN
     copy = copies.get()
-    place = copy / "spiral_vae" / file
+    place = copy / "spiral_vae" / one.file
+    right = place.read_text()
     try:
-        place.write_text(mistake.text)
-        for tests in stages(file):
-            if failed := _failing(copy, tests):
-                return Tried(str(file), mistake, failed)
-        return Tried(str(file), mistake, "")
+        place.write_text(one.mistake.text)
+        return _failing(copy, asked, limit) or UNSEEN
     finally:
-        shutil.copyfile(path, place)
+        place.write_text(right)
         copies.put(copy)
 
 
-def _failing(copy: Path, tests: tuple[str, ...], timeout: int = TIMEOUT) -> str:
+def _failing(copy: Path, tests: list[str], limit: float) -> str:
     """Returns the first test that fails, or what else went wrong; empty if all pass."""
     command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests]
-    # Compiled code is shared with the runs before: most of a program is as it was.
-    env = {"JAX_COMPILATION_CACHE_DIR": str(copy.parent / "compiled")} | os.environ
     try:
-        found = subprocess.run(
-            command, cwd=copy, env=env, capture_output=True, text=True, timeout=timeout
-        )
+        found = subprocess.run(command, cwd=copy, capture_output=True, text=True, timeout=limit)
     except subprocess.TimeoutExpired:
         return "a test that does not end"
     if not found.returncode:
@@ -104,31 +92,47 @@ def main() -> None:
     parser.add_argument("--num", type=int, default=150)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--out", type=Path, help="a table of all of them")
+    parser.add_argument("--workdir", type=Path, default=ROOT / "runs" / "mutants")
     args = parser.parse_args()
-    chosen = drawn(args.num, args.seed)
+    workdir = args.workdir.resolve()
+    workdir.mkdir(parents=True, exist_ok=True)
+    # Compiled code is shared: most of a program is as it was.
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(workdir / "compiled"))
+    sources = workdir / "sources"
+    if not sources.exists():
+        with tempfile.TemporaryDirectory(dir=workdir) as folder:
+            shutil.copytree(ROOT, Path(folder) / "new", ignore=_ignored, symlinks=True)
+            (Path(folder) / "new").rename(sources)
+    if not (workdir / "seconds.json").exists():
+        print(f"all tests run as they are; what they say: {workdir / 'tests.txt'}", flush=True)
+        suite.measure(sources, workdir, args.workers)
+    tests = suite.load(workdir)
+    chosen = drawn(sources / "spiral_vae", args.num, args.seed)
+    table = workdir / f"seed_{args.seed}.tsv"
+    done = dict(csv.reader(table.open(), delimiter="\t")) if table.exists() else {}
     copies: queue.Queue[Path] = queue.Queue()
     with (
-        tempfile.TemporaryDirectory() as folder,
+        tempfile.TemporaryDirectory(dir=workdir) as folder,
         concurrent.futures.ThreadPoolExecutor(args.workers) as pool,
     ):
         for number in range(args.workers):
-            copy = Path(folder) / f"copy_{number}"
-            shutil.copytree(ROOT, copy, ignore=_ignored, symlinks=True)
-            copies.put(copy)
-        if failed := _failing(copy, ("tests",), 10 * TIMEOUT):
-            sys.exit(f"{failed} fails without any mistake")
-        tried = []
-        started = [pool.submit(try_out, *place, copies) for place in chosen]
+            copies.put(Path(folder) / f"copy_{number}")
+            shutil.copytree(sources, Path(folder) / f"copy_{number}", symlinks=True)
+        started = {}
+        for one in chosen:
+            if str(one) not in done:
+                source = (sources / "spiral_vae" / one.file).read_text()
+                asked = tests.asked(one.file, one.mistake.line, source)
+                limit = 300 + 5 * sum(tests.seconds[test] for test in asked)
+                started[pool.submit(try_out, one, asked, limit, copies)] = str(one)
         for future in concurrent.futures.as_completed(started):
-            one = future.result()
-            tried.append(one)
-            word = "seen by " + one.by if one.by else "UNSEEN"
-            print(f"{len(tried)} {_line(one)}: {word}", flush=True)
-    unseen = [one for one in tried if not one.by]
-    print(f"noticed: {len(tried) - len(unseen)} of {len(tried)}")
-    if args.out:
-        args.out.write_text("".join(f"{_line(one)}\t{one.by or 'UNSEEN'}\n" for one in tried))
+            name, by = started[future], future.result()
+            done[name] = by
+            with table.open("a") as file:
+                file.write(f"{name}\t{by}\n")
+            print(f"{len(done)} {name}: {by}", flush=True)
+    unseen = [name for name in map(str, chosen) if done[name] == UNSEEN]
+    print(f"noticed: {len(chosen) - len(unseen)} of {len(chosen)}")
     sys.exit(bool(unseen))
 
 
@@ -136,11 +140,6 @@ def _ignored(folder: str, names: list[str]) -> set[str]:
     """Returns what a copy does without: results, what is hidden, and bytecode."""
     results = {"runs"} if Path(folder) == ROOT else set()
     return {name for name in names if name.startswith(".")} | {"__pycache__"} | results
-
-
-def _line(one: Tried) -> str:
-    old, new = (" ".join(text.split())[:60] for text in (one.mistake.old, one.mistake.new))
-    return f"{one.file}:{one.mistake.line} {old!r} -> {new!r}"
 
 
 if __name__ == "__main__":

@@ -1,0 +1,116 @@
+"""What the tests run: each line of the package with its tests, each test with its seconds."""
+
+import ast
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import coverage
+
+from mutants import watching
+
+# What is declared is compared with what stands elsewhere, line by line.
+DECLARATIONS = ("tests/fields_test.py", "tests/present/reference_test.py", "tests/config/")
+LONGEST = 600  # seconds of the tests that are asked about one mistake
+
+_CONFIG = """[run]
+source = spiral_vae
+relative_files = true
+parallel = true
+data_file = {data}
+core = ctrace
+context = ${{PYTEST_CURRENT_TEST-}}
+disable_warnings = no-data-collected, module-not-imported, module-not-measured
+"""
+
+
+class Suite(NamedTuple):
+    """The tests that pass, and the lines that they run."""
+
+    seconds: dict[str, float]  # of each test
+    tests: dict[str, dict[int, set[str]]]  # of each line of each file of the package
+
+    def asked(self, file: Path, line: int, source: str) -> list[str]:
+        """Returns the tests of a line: those of the file's own tests first, the quickest first.
+
+        What is run at import has no test of its own. It is asked of all that use the function or
+        class around it, or else of all that use the file and of what holds declarations.
+        """
+        of_file = self.tests.get(str(file), {})
+        found = of_file.get(line, set())
+        if not found:
+            around = _around(source, line)
+            found = set().union(*(of_file.get(number, set()) for number in around))
+        if not found:
+            found = set().union(*of_file.values())
+            found |= {test for test in self.seconds if test.startswith(DECLARATIONS)}
+        own = f"tests/{file.parent / file.stem}_test.py".replace("/./", "/")
+        quickest: dict[str, float] = {}
+        for test in found:
+            home = _home(test)
+            quickest[home] = min(self.seconds[test], quickest.get(home, LONGEST))
+
+        def rank(test: str) -> tuple[bool, float, str, float]:
+            home = _home(test)
+            return home != own, quickest[home], home, self.seconds[test]
+
+        return list(_no_longer(sorted(found, key=rank), self.seconds))
+
+
+def measure(copy: Path, folder: Path, workers: int) -> None:
+    """Runs all tests of a copy, and writes what `load` reads; those that fail are left out."""
+    config = folder / "coverage.ini"
+    config.write_text(_CONFIG.format(data=folder / "lines"))
+    command = [sys.executable, "-m", "pytest", "-q", "-n", str(workers), "--dist", "loadfile"]
+    command += ["-p", "no:cacheprovider", "-p", "mutants.watching"]
+    command += ["--cov=spiral_vae", "--cov-context=test", "--cov-report=", f"--cov-config={config}"]
+    times = folder / "seconds.json.part"
+    env = os.environ | {watching.TIMES: str(times), watching.CONFIG: str(config)}
+    with (folder / "tests.txt").open("w") as out:
+        subprocess.run(command, cwd=copy, env=env, stdout=out, stderr=subprocess.STDOUT)
+    times.rename(folder / "seconds.json")
+
+
+def load(folder: Path) -> Suite:
+    """Returns what `measure` has written."""
+    seconds = json.loads((folder / "seconds.json").read_text())
+    data = coverage.CoverageData(str(folder / "lines"))
+    data.read()
+    tests: dict[str, dict[int, set[str]]] = {}
+    for path in data.measured_files():  # absolute where a process began in another folder
+        lines = tests.setdefault(path.rpartition("spiral_vae/")[2], {})
+        for line, contexts in data.contexts_by_lineno(path).items():
+            lines.setdefault(line, set()).update(seconds.keys() & map(_test, contexts))
+    return Suite(seconds, tests)
+
+
+def _test(context: str) -> str:
+    """Returns the test of a context: `test|run` in its process, `test (call)` in one it started."""
+    return context.rpartition(" (")[0] if context.endswith(")") else context.rpartition("|")[0]
+
+
+def _home(test: str) -> str:
+    return test.partition("::")[0]
+
+
+def _around(source: str, line: int) -> range:
+    """Returns the lines of the function or class at the top of a file that a line is part of."""
+    for node in ast.parse(source).body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            if node.lineno <= line <= (node.end_lineno or 0):
+                return range(node.lineno, (node.end_lineno or 0) + 1)
+    return range(0)
+
+
+def _no_longer(tests: list[str], seconds: dict[str, float]) -> Iterator[str]:
+    """Yields tests from the first on until they take too long together."""
+    taken = 0.0
+    for test in tests:
+        taken += seconds[test]
+        if taken > LONGEST:
+            return
+        yield test
