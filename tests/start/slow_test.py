@@ -5,11 +5,12 @@ import math
 import jax
 import numpy as np
 import pytest
+import scipy
 from scipy.stats import spearmanr
 
 from spiral_vae.process import Spiral
 from spiral_vae.process.design import Sequence
-from spiral_vae.start.slow import SlowFeature, smoothed
+from spiral_vae.start.slow import SlowFeature, _kalman, slow_feature, smoothed
 
 
 @pytest.mark.parametrize(("turns", "missing"), [(1, 0.0), (2, 0.0), (2, 0.3)])
@@ -36,6 +37,37 @@ def test_the_smoother_recovers_the_correlation_of_a_noisy_sequence():
     mean, a = smoothed(y, np.ones(z.shape))
     assert abs(a - 0.95) < 0.005  # four standard errors: sqrt((1 - a^2) / 10 000) = 0.003, noise
     assert np.corrcoef(mean.ravel(), z.ravel())[0, 1] > np.corrcoef(y.ravel(), z.ravel())[0, 1]
+
+
+def test_the_smoother_is_the_posterior_of_the_gaussian():
+    """z ~ N(0, C) times exp(h z - j z^2 / 2), solved with the matrices whole."""
+    rng = np.random.default_rng(0)
+    y, precision, a = rng.normal(size=(3, 7)), rng.uniform(0, 4, size=(3, 7)), 0.8
+    precision[1, 2:4] = 0  # not seen
+    log_z, mean = _kalman(y, precision, a)
+    place = np.arange(7)
+    prior = a ** np.abs(place[:, None] - place)
+    for i in range(3):
+        h, j = precision[i] * y[i], np.diag(precision[i])
+        posterior = np.linalg.inv(np.linalg.inv(prior) + j)
+        wanted = 0.5 * h @ posterior @ h - 0.5 * np.linalg.slogdet(np.eye(7) + prior @ j)[1]
+        np.testing.assert_allclose(mean[i], posterior @ h, rtol=1e-10)
+        np.testing.assert_allclose(log_z[i], wanted, rtol=1e-10)
+
+
+def test_the_slowest_feature_is_found_among_faster_ones():
+    """A place that drifts, two that jump; seen through a map whose inverse is a polynomial."""
+    rng = np.random.default_rng(0)
+    slow = np.cumsum(0.1 * rng.normal(size=(30, 40)), axis=1)
+    fast = rng.normal(size=(30, 40, 2))
+    x = np.stack([slow + 0.5 * fast[..., 0] ** 2, fast[..., 0], fast[..., 1] - slow], axis=-1)
+    seen = rng.uniform(size=slow.shape) > 0.2
+    score = slow_feature(np.where(seen[..., None], x, np.nan), seen, degree=2, lag=2)
+    assert abs(spearmanr(score[seen], slow[seen]).statistic) > 0.999
+    num = np.sum(seen)
+    quantiles = scipy.stats.norm.ppf((np.arange(num) + 0.5) / num)
+    np.testing.assert_allclose(np.sort(score[seen]), quantiles, rtol=1e-9)
+    assert np.all(score[~seen] == 0)
 
 
 def test_points_of_which_none_are_a_lag_apart_have_places_still():

@@ -38,6 +38,15 @@ def _differ(one, two):
     return any(np.any(a != b) for a, b in zip(*map(jax.tree.leaves, (one, two)), strict=True))
 
 
+def test_the_halves_of_a_training_have_their_steps():
+    """4 epochs of 2 steps: a half is 4 of them, and the first of the other is none of them."""
+    epoch = jnp.arange(0, 4, 0.5)
+    np.testing.assert_array_equal(SLEEP.asleep(epoch / 4), [True] * 4 + [False] * 4)
+    np.testing.assert_array_equal(AFTER.decoder_frozen(epoch, 4), [False] * 4 + [True] * 4)
+    odd = Dreams(after=0.3)  # 1.2 epochs of 4: it begins with an epoch, so that one is whole
+    np.testing.assert_array_equal(odd.decoder_frozen(epoch, 4), [False] * 6 + [True] * 2)
+
+
 def test_draws_are_of_the_model():
     """A linear decoder of known slope and noise, over many draws."""
 
