@@ -140,6 +140,11 @@ def test_every_field_is_declared_once():
         assert all(one.meaning for one in own.fields), path
 
 
+def test_a_run_that_goes_on_may_have_other_checkpoints_and_nothing_else():
+    found = {path for path, own in DECLARED.items() if any(one.changeable for one in own.fields)}
+    assert found == {"checkpoint.every", "checkpoint.keep"}
+
+
 def test_every_kind_is_in_the_tables():
     used = [fields.used(DEFAULTS | own, *ROOTS) for own in KINDS.values()]
     assert {path for found in used for path in found.fields} == DECLARED.keys()

@@ -198,6 +198,14 @@ def test_a_point_without_a_sound_lane_has_dashes():
     assert "20 not finite" in lines[1]
 
 
+def test_a_point_whose_lanes_have_no_order_has_a_dash():
+    rows = [row | {"kl_to_truth": 0.5} for row in _many(20, ["recovered"])]
+    for row in rows:
+        del row["order_of_curve"]
+    lines = table(rows, ["likelihood.sigma"]).splitlines()
+    assert lines[1].split()[1:5] == ["20", "0.5000", "(0.5000-0.5000)", "-"]
+
+
 @pytest.mark.parametrize("failed", [0, 2])
 @pytest.mark.parametrize("num_verdicts", [1, 2, 3, 5])
 def test_many_lanes_fit_80_columns(num_verdicts, failed):

@@ -95,6 +95,9 @@ def test_columns_are_chosen_by_name_and_one_of_them_may_be_t(file):
     order = np.argsort(data.x[:, 0])
     np.testing.assert_allclose(data.x[order], ROWS[:, [2, 0]], rtol=1e-6)
     np.testing.assert_allclose(data.t[order], ROWS[:, 1])
+    some = _settled(path, columns="c,a", t_column="b", held_out=0.5).sample(jax.random.key(3))
+    assert some.t.shape == (2,)  # of the training points alone, and each its own
+    np.testing.assert_array_equal(some.t, [ROWS[ROWS[:, 0] == x[1], 1][0] for x in some.x])
     everything = _settled(file("a,b\n1,2\n3,4\n5,7"), t_column="b")
     assert everything.columns == "a"  # t is not trained on, though no columns are named
 

@@ -58,6 +58,12 @@ def test_the_bandwidth_is_that_of_the_largest_leave_one_out_likelihood():
         assert likelihood(found) > likelihood(factor * found)
 
 
+def test_the_bandwidth_of_few_points_is_half_of_their_size():
+    x = 3 * np.random.default_rng(0).normal(size=(4, 2))
+    size = np.sqrt(np.sum(np.var(x, axis=0, ddof=1)))
+    assert ridge.bandwidth(x) == pytest.approx(0.5 * size, rel=1e-12)
+
+
 # The path
 
 
