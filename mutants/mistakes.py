@@ -66,11 +66,13 @@ class Mistake:
 
 def mistakes(text: str) -> list[Mistake]:
     """Returns all mistakes that can be put into a source file, in the order of the file."""
+    tree = ast.parse(text)
+    right = ast.dump(tree)
     found = [
         mistake
-        for node in _code(ast.parse(text))
+        for node in _code(tree)
         for span, new in _changes(node, text)
-        if (mistake := _made(text, span, new)) is not None
+        if (mistake := _made(text, span, new, right)) is not None
     ]
     return sorted(found, key=lambda mistake: (mistake.line, mistake.old, mistake.new))
 
@@ -175,7 +177,7 @@ def _operator(text: str, gap: Span, new: str) -> Iterator[tuple[Span, str]]:
             return
 
 
-def _made(text: str, span: Span, new: str) -> Mistake | None:
+def _made(text: str, span: Span, new: str, right: str) -> Mistake | None:
     """Returns the mistake; None if the file would be no Python, or the same."""
     begin, end = span
     changed = text[:begin] + new + text[end:]
@@ -183,7 +185,7 @@ def _made(text: str, span: Span, new: str) -> Mistake | None:
         rest = text[end:].lstrip()
         changed = text[:begin] + rest.removeprefix(",").lstrip()
     try:
-        same = ast.dump(ast.parse(changed)) == ast.dump(ast.parse(text))
+        same = ast.dump(ast.parse(changed)) == right
     except SyntaxError:
         return None
     if same:

@@ -37,16 +37,16 @@ class Suite(NamedTuple):
     def asked(self, file: Path, line: int, source: str) -> list[str]:
         """Returns the tests of a line: those of the file's own tests first, the quickest first.
 
-        What is run at import has no test of its own. It is asked of all that use the function or
-        class around it, or else of all that use the file and of what holds declarations.
+        What is run at import has no test of its own: it is asked of all that use the file, and of
+        what holds declarations.
         """
         of_file = self.tests.get(str(file), {})
-        found = of_file.get(line, set())
-        if not found:
-            around = _around(source, line)
-            found = set().union(*(of_file.get(number, set()) for number in around))
-        if not found:
-            found = set().union(*of_file.values())
+        functions = _functions(source)
+        inside = [lines for lines in functions if line in lines]
+        if inside:
+            found = of_file.get(line, set()) or _of(of_file, inside[-1])
+        else:
+            found = set().union(*(_of(of_file, lines) for lines in functions))
             found |= {test for test in self.seconds if test.startswith(DECLARATIONS)}
         own = f"tests/{file.parent / file.stem}_test.py".replace("/./", "/")
         quickest: dict[str, float] = {}
@@ -97,13 +97,17 @@ def _home(test: str) -> str:
     return test.partition("::")[0]
 
 
-def _around(source: str, line: int) -> range:
-    """Returns the lines of the function or class at the top of a file that a line is part of."""
-    for node in ast.parse(source).body:
-        if isinstance(node, ast.FunctionDef | ast.ClassDef):
-            if node.lineno <= line <= (node.end_lineno or 0):
-                return range(node.lineno, (node.end_lineno or 0) + 1)
-    return range(0)
+def _functions(source: str) -> list[range]:
+    """Returns the lines of the bodies of all functions of a file, inner ones last."""
+    return [
+        range(node.body[0].lineno, (node.end_lineno or 0) + 1)
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.FunctionDef)
+    ]
+
+
+def _of(tests: dict[int, set[str]], lines: range) -> set[str]:
+    return set().union(*(tests.get(line, set()) for line in lines))
 
 
 def _no_longer(tests: list[str], seconds: dict[str, float]) -> Iterator[str]:
