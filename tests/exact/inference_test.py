@@ -721,6 +721,25 @@ def test_a_decoder_that_winds_within_a_wide_q(family, heads):
     np.testing.assert_allclose(found.residual, residual @ mass, rtol=1e-9)
 
 
+def test_a_q_as_narrow_as_the_nodes_is_told_by_its_error():
+    """Both rules are the same here, so the mass that they miss is all that tells."""
+    nodes = _density().fine
+    density = ground_truth.Density(nodes, nodes)
+    middle = len(nodes.z) // 2
+    spacing = float(nodes.z[middle + 1, 0] - nodes.z[middle, 0])
+    mean = nodes.z[[middle]] + np.linspace(0, 1, 5)[:, None] * spacing
+    var = (0.7 * spacing) ** 2
+    x = np.tile([[2.0, -1.0]], (5, 1))
+    q = gaussians(mean, np.full_like(mean, np.log(var)))
+    found = inference._on_nodes_of(x, q, LINE, density)
+    residual = np.sum((x - mean * W - B) ** 2, axis=1) + var * (W @ W)
+    exact = -0.5 * residual / SIGMA**2 - np.log(2 * PI * SIGMA**2)
+    wrong = np.abs(found.mean - exact)
+    assert wrong.max() > 0.01
+    # Not exactly: the mass is lost where log p(x|z) is not its mean.
+    np.testing.assert_allclose(found.error, wrong, rtol=0.3)
+
+
 def test_panels_have_the_edges_of_their_nodes():
     density = ground_truth.model_density(_winding, 1, 3.0)
     edges = mixture.edges(density.fine)

@@ -1,5 +1,8 @@
 """Named problems stay what they are, and files can be problems."""
 
+import runpy
+import sys
+
 import numpy as np
 import pytest
 
@@ -94,3 +97,15 @@ def test_own_points_are_no_problem_for_the_judge(tmp_path):
 
 def test_the_page_is_what_make_reference_makes():
     assert (ROOT / "docs" / "problems.md").read_text() == reference.page(), "run `make reference`"
+
+
+def test_the_command_writes_the_facts_and_the_page(tmp_path, monkeypatch):
+    """With stored facts in the place of the computed ones, which take a minute."""
+    stored, known = problems.FACTS.read_bytes(), problems.known_facts()
+    names = {id(own): name for name, own in PROBLEMS.items()}
+    monkeypatch.setattr(problems, "facts", lambda own: known[names[id(own)]])
+    monkeypatch.setattr(problems, "FACTS", tmp_path / "facts.csv")
+    monkeypatch.setattr(sys, "argv", ["reference", str(tmp_path)])
+    runpy.run_path(reference.__file__, run_name="__main__")
+    assert (tmp_path / "facts.csv").read_bytes() == stored
+    assert (tmp_path / "problems.md").read_text() == (ROOT / "docs" / "problems.md").read_text()
