@@ -402,7 +402,7 @@ class _Cell:
 
         On another kind of device they may be rounded otherwise; what was stored is kept.
         """
-        for old, new in zip(jax.tree.leaves(self.data), jax.tree.leaves(data), strict=True):
+        for old, new in zip(jax.tree.leaves(self.data), jax.tree.leaves(data), strict=False):
             if not np.allclose(old, new, rtol=_SAME, atol=_SAME, equal_nan=True):
                 raise OtherData
 

@@ -197,6 +197,22 @@ def test_one_step_of_geco(moment, averaging, rate, constraint, step):
     assert after["log_kappa"] == carried["log_kappa"] == 0
 
 
+@pytest.mark.parametrize(
+    ("log_sigma", "log_kappa", "excess"),
+    [(0.0, 0.5, 1.0), (1.0, -0.5, -3.0), (0.0, 10.0, 5.0), (3.5, 0.0, -5.0)],
+)
+def test_one_step_of_kappa(log_sigma, log_kappa, excess):
+    """It goes after sigma by a share of log kappa^2 - log sigma^2, which is at most 5 in size."""
+    likelihood = Geco(sigma=np.exp(log_sigma), kappa=None, geco_rate=0.03, geco_averaging=0.9)
+    _, carried = likelihood.init(2)
+    carried |= {"log_kappa": jnp.float32(log_kappa)}
+    moment = jnp.exp(2 * log_kappa) * jnp.eye(2)  # so that lambda stays
+    after = likelihood.update(carried, moment, 1.0, Time(0, 0.0))
+    np.testing.assert_allclose(after["log_lambda"], carried["log_lambda"], atol=1e-6)
+    moved = after["log_kappa"] - carried["log_kappa"]
+    np.testing.assert_allclose(moved, 0.05 * 0.03 * excess, rtol=1e-3)
+
+
 def test_geco_above_its_window_collapses():
     likelihood = _geco(np.sqrt(1.2 * (LAM1 + LAM2) / 2))
     _, decoder, values = _fit(likelihood)
