@@ -15,7 +15,7 @@ from mutants import watching
 
 # What is declared is compared with what stands elsewhere, line by line.
 DECLARATIONS = ("tests/fields_test.py", "tests/present/reference_test.py", "tests/config/")
-LONGEST = 600  # seconds of the tests that are asked about one mistake
+LONGEST = 600  # seconds of the tests of other files that are asked about one mistake
 
 _CONFIG = """[run]
 source = spiral_vae
@@ -53,12 +53,12 @@ class Suite(NamedTuple):
         for test in found:
             home = _home(test)
             quickest[home] = min(self.seconds[test], quickest.get(home, LONGEST))
-
-        def rank(test: str) -> tuple[bool, float, str, float]:
-            home = _home(test)
-            return home != own, quickest[home], home, self.seconds[test]
-
-        return list(_no_longer(sorted(found, key=rank), self.seconds))
+        ranked = sorted(
+            found, key=lambda test: (quickest[_home(test)], _home(test), self.seconds[test])
+        )
+        first = [test for test in ranked if _home(test) == own]
+        others = [test for test in ranked if _home(test) != own]
+        return first + list(_no_longer(others, self.seconds))
 
 
 def measure(copy: Path, folder: Path, workers: int) -> None:
