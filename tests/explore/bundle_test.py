@@ -1,0 +1,46 @@
+"""What a page is made of: how much of the training it has room for, and what it calls the run."""
+
+import base64
+
+import pytest
+
+from spiral_vae import base_config
+from spiral_vae.explore import bundle
+from spiral_vae.runs import run
+from tests.explore.kinds_test import SHORT
+
+SNAPSHOTS = 40
+
+
+@pytest.fixture(scope="module")
+def workdir(tmp_path_factory):
+    """2 sigmas x 2 seeds with snapshots."""
+    path = tmp_path_factory.mktemp("films") / "run"
+    few = {"num_seeds": 2, "evaluate.snapshots": SNAPSHOTS, "evaluate.gap_points": 0}
+    config = base_config(SHORT | few | {"sweep": ("likelihood.sigma=0.1,0.2",)})
+    run.train_and_evaluate(config, str(path), figures="none")
+    return path
+
+
+@pytest.mark.parametrize("frames", [5, 25, 60, 1000])
+def test_films_fill_the_room_and_no_more(workdir, monkeypatch, frames):
+    """The first seed's first, all as long; a film of less than ten frames is none."""
+    params = bundle.bundle(workdir)["params"]
+    size = len(base64.b64decode(params[0])) // 2  # in half precision
+    monkeypatch.setattr(bundle, "_ROOM", (2 * len(params) + frames) * size)
+    films = bundle.bundle(workdir)["films"]
+    # Lanes are sigma 0.1 seed 0, 1 and sigma 0.2 seed 0, 1.
+    lanes, length = {5: ([], 0), 25: ([0, 2], 12), 60: ([0, 2], 30)}.get(frames, ([0, 2, 1, 3], 0))
+    assert [film["lane"] for film in films] == lanes
+    for film in films:
+        assert len(base64.b64decode(film["params"])) == len(film["epochs"]) * size
+        assert len(film["epochs"]) == length or length == 0
+        assert film["epochs"][-1] == 300
+    assert sum(len(film["epochs"]) for film in films) <= frames
+
+
+def test_its_title_counts_lanes_and_seeds(workdir):
+    found = bundle.bundle(workdir)
+    assert found["title"] == "run"
+    wanted = "4 lanes: 2 values of likelihood.sigma x 2 seeds, 300 epochs, "
+    assert found["subtitle"].startswith(wanted)
