@@ -5,6 +5,7 @@ import base64
 import pytest
 
 from spiral_vae import base_config
+from spiral_vae.config.axes import Axis
 from spiral_vae.explore import bundle
 from spiral_vae.runs import run
 from tests.explore.kinds_test import SHORT
@@ -39,8 +40,18 @@ def test_films_fill_the_room_and_no_more(workdir, monkeypatch, frames):
     assert sum(len(film["epochs"]) for film in films) <= frames
 
 
-def test_its_title_counts_lanes_and_seeds(workdir):
-    found = bundle.bundle(workdir)
+@pytest.mark.parametrize(
+    ("seeds", "sigmas", "wanted"),
+    [
+        ((3,), (), "one lane: seed 3"),
+        ((0, 1), (), "2 lanes: 2 seeds"),
+        ((0,), (0.1, 0.2), "2 lanes: 2 values of likelihood.sigma x seed 0"),
+        ((0, 1, 2), (0.1, 0.2), "6 lanes: 2 values of likelihood.sigma x 3 seeds"),
+    ],
+)
+def test_its_subtitle_counts_lanes_and_seeds(workdir, seeds, sigmas, wanted):
+    swept = [Axis("likelihood.sigma", sigmas)] if sigmas else []
+    rows = [{"seed": seed} for seed in seeds for _ in sigmas or (0.1,)]
+    found = bundle._about(workdir, swept, rows, 300)
     assert found["title"] == "run"
-    wanted = "4 lanes: 2 values of likelihood.sigma x 2 seeds, 300 epochs, "
-    assert found["subtitle"].startswith(wanted)
+    assert found["subtitle"].startswith(f"{wanted}, 300 epochs, 20")

@@ -151,10 +151,13 @@ def test_a_cut_joins_the_same_nodes_another_way():
     rng = np.random.default_rng(1)
     changed = 0
     for _ in range(60):
-        found = curve._cut(nodes, 1.0, rng)
+        found = curve._cut(nodes, 10.0, rng)
         np.testing.assert_array_equal(np.sort(found, axis=0), np.sort(nodes, axis=0))
-        changed += not np.array_equal(found, nodes)
-    assert changed > 40
+        joints = {frozenset(map(tuple, pair)) for pair in zip(found, found[1:], strict=False)}
+        cut = sum(frozenset(map(tuple, pair)) not in joints for pair in zip(nodes, nodes[1:]))
+        assert cut <= 3
+        changed += cut > 0
+    assert changed > 55  # but for a reversal of a single node at an end
 
 
 def test_cuts_mend_a_curve_that_is_joined_wrongly():
