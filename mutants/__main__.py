@@ -88,10 +88,14 @@ def _failing(copy: Path, tests: list[str], limit: float) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--num", type=int, default=150)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--workers", type=int, default=2)
+    parser = argparse.ArgumentParser(
+        "python -m mutants",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--num", type=int, default=150, help="how many are drawn")
+    parser.add_argument("--seed", type=int, default=0, help="of the draw")
+    parser.add_argument("--workers", type=int, default=2, help="tests at a time")
     parser.add_argument("--workdir", type=Path, default=ROOT / "runs" / "mutants")
     args = parser.parse_args()
     workdir = args.workdir.resolve()
