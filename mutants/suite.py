@@ -1,11 +1,11 @@
 """What the tests run: each line of the package with its tests, each test with its seconds."""
 
 import ast
+import itertools
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -32,7 +32,7 @@ class Suite(NamedTuple):
     """The tests that pass, and the lines that they run."""
 
     seconds: dict[str, float]  # of each test
-    tests: dict[str, dict[int, set[str]]]  # of each line of each file of the package
+    tests: dict[str, dict[int, set[str]]]  # of each line of each file; '' where it is run at import
 
     def asked(self, file: Path, line: int, source: str) -> list[str]:
         """Returns the tests of a line: those of the file's own tests first, the quickest first.
@@ -41,24 +41,18 @@ class Suite(NamedTuple):
         what holds declarations.
         """
         of_file = self.tests.get(str(file), {})
-        functions = _functions(source)
-        inside = [lines for lines in functions if line in lines]
-        if inside:
-            found = of_file.get(line, set()) or _of(of_file, inside[-1])
-        else:
-            found = set().union(*(_of(of_file, lines) for lines in functions))
+        inside = _inside_functions(source)
+        # A statement of several lines may be noted at its first.
+        found = of_file.get(max((noted for noted in of_file if noted <= line), default=0), set())
+        if line not in inside or "" in found:
+            found = set().union(*(of_file.get(other, set()) for other in inside))
             found |= {test for test in self.seconds if test.startswith(DECLARATIONS)}
-        own = f"tests/{file.parent / file.stem}_test.py".replace("/./", "/")
-        quickest: dict[str, float] = {}
-        for test in found:
-            home = _home(test)
-            quickest[home] = min(self.seconds[test], quickest.get(home, LONGEST))
-        ranked = sorted(
-            found, key=lambda test: (quickest[_home(test)], _home(test), self.seconds[test])
-        )
-        first = [test for test in ranked if _home(test) == own]
-        others = [test for test in ranked if _home(test) != own]
-        return first + list(_no_longer(others, self.seconds))
+        quickest = sorted(found & self.seconds.keys(), key=lambda test: (self.seconds[test], test))
+        own = f"tests/{file.with_suffix('')}_test.py"
+        homes = sorted(dict.fromkeys(map(_home, quickest)), key=lambda home: home != own)
+        ranked = sorted(quickest, key=lambda test: homes.index(_home(test)))
+        others = itertools.accumulate(self.seconds[test] * (_home(test) != own) for test in ranked)
+        return [test for test, taken in zip(ranked, others, strict=True) if taken <= LONGEST]
 
 
 def measure(copy: Path, folder: Path, workers: int) -> None:
@@ -84,7 +78,7 @@ def load(folder: Path) -> Suite:
     for path in data.measured_files():  # absolute where a process began in another folder
         lines = tests.setdefault(path.rpartition("spiral_vae/")[2], {})
         for line, contexts in data.contexts_by_lineno(path).items():
-            lines.setdefault(line, set()).update(seconds.keys() & map(_test, contexts))
+            lines.setdefault(line, set()).update(map(_test, contexts))
     return Suite(seconds, tests)
 
 
@@ -97,24 +91,11 @@ def _home(test: str) -> str:
     return test.partition("::")[0]
 
 
-def _functions(source: str) -> list[range]:
-    """Returns the lines of the bodies of all functions of a file, inner ones last."""
-    return [
-        range(node.body[0].lineno, (node.end_lineno or 0) + 1)
+def _inside_functions(source: str) -> set[int]:
+    """Returns the lines of the bodies of all functions of a file."""
+    return {
+        line
         for node in ast.walk(ast.parse(source))
         if isinstance(node, ast.FunctionDef)
-    ]
-
-
-def _of(tests: dict[int, set[str]], lines: range) -> set[str]:
-    return set().union(*(tests.get(line, set()) for line in lines))
-
-
-def _no_longer(tests: list[str], seconds: dict[str, float]) -> Iterator[str]:
-    """Yields tests from the first on until they take too long together."""
-    taken = 0.0
-    for test in tests:
-        taken += seconds[test]
-        if taken > LONGEST:
-            return
-        yield test
+        for line in range(node.body[0].lineno, (node.end_lineno or 0) + 1)
+    }

@@ -35,10 +35,8 @@ def pytest_configure(config):
 
     @functools.wraps(begin)
     def measured(self, *args, env=None, **options):
-        env = dict(os.environ if env is None else env)
-        env.pop("COVERAGE_PROCESS_CONFIG", None)  # of the worker, with its context
-        env |= {"COVERAGE_PROCESS_START": os.environ[CONFIG], _TEST: os.environ.get(_TEST, "")}
-        begin(self, *args, env=env, **options)
+        told = {"COVERAGE_PROCESS_START": os.environ[CONFIG], _TEST: os.environ.get(_TEST, "")}
+        begin(self, *args, env={**(os.environ if env is None else env), **told}, **options)
 
     if hasattr(config, "workerinput"):
         subprocess.Popen.__init__ = measured

@@ -10,34 +10,35 @@ from spiral_vae.explore import bundle
 from spiral_vae.runs import run
 from tests.explore.kinds_test import SHORT
 
-SNAPSHOTS = 40
-
 
 @pytest.fixture(scope="module")
 def workdir(tmp_path_factory):
     """2 sigmas x 2 seeds with snapshots."""
     path = tmp_path_factory.mktemp("films") / "run"
-    few = {"num_seeds": 2, "evaluate.snapshots": SNAPSHOTS, "evaluate.gap_points": 0}
+    few = {"num_seeds": 2, "evaluate.snapshots": 40, "evaluate.gap_points": 0}
     config = base_config(SHORT | few | {"sweep": ("likelihood.sigma=0.1,0.2",)})
     run.train_and_evaluate(config, str(path), figures="none")
     return path
 
 
-@pytest.mark.parametrize("frames", [5, 25, 60, 1000])
-def test_films_fill_the_room_and_no_more(workdir, monkeypatch, frames):
-    """The first seed's first, all as long; a film of less than ten frames is none."""
+@pytest.mark.parametrize(
+    ("room", "lanes", "frames"),
+    [(5, [], None), (25, [0, 2], 12), (60, [0, 2], 30), (1000, [0, 2, 1, 3], None)],
+)
+def test_films_fill_the_room_and_no_more(workdir, monkeypatch, room, lanes, frames):
+    """Those of the first seed first, all as long; none of less than ten frames."""
     params = bundle.bundle(workdir)["params"]
     size = len(base64.b64decode(params[0])) // 2  # in half precision
-    monkeypatch.setattr(bundle, "_ROOM", (2 * len(params) + frames) * size)
+    monkeypatch.setattr(bundle, "_ROOM", (2 * len(params) + room) * size)
     films = bundle.bundle(workdir)["films"]
-    # Lanes are sigma 0.1 seed 0, 1 and sigma 0.2 seed 0, 1.
-    lanes, length = {5: ([], 0), 25: ([0, 2], 12), 60: ([0, 2], 30)}.get(frames, ([0, 2, 1, 3], 0))
-    assert [film["lane"] for film in films] == lanes
-    for film in films:
-        assert len(base64.b64decode(film["params"])) == len(film["epochs"]) * size
-        assert len(film["epochs"]) == length or length == 0
-        assert film["epochs"][-1] == 300
-    assert sum(len(film["epochs"]) for film in films) <= frames
+    assert [
+        film["lane"] for film in films
+    ] == lanes  # seeds 0, 1 of the one sigma, 0, 1 of the other
+    lengths = [len(film["epochs"]) for film in films]
+    assert sum(lengths) <= room
+    assert frames is None or set(lengths) == {frames}
+    assert all(film["epochs"][-1] == 300 for film in films)
+    assert [len(base64.b64decode(film["params"])) for film in films] == [n * size for n in lengths]
 
 
 @pytest.mark.parametrize(

@@ -102,8 +102,7 @@ def test_the_page_is_what_make_reference_makes():
 def test_the_command_writes_the_facts_and_the_page(tmp_path, monkeypatch):
     """With stored facts in the place of the computed ones, which take a minute."""
     stored, known = problems.FACTS.read_bytes(), problems.known_facts()
-    names = {id(own): name for name, own in PROBLEMS.items()}
-    monkeypatch.setattr(problems, "facts", lambda own: known[names[id(own)]])
+    monkeypatch.setattr(problems, "facts", lambda own: known[own.name])
     monkeypatch.setattr(problems, "FACTS", tmp_path / "facts.csv")
     monkeypatch.setattr(sys, "argv", ["reference", str(tmp_path)])
     runpy.run_path(reference.__file__, run_name="__main__")

@@ -65,3 +65,16 @@ def test_a_cell_that_is_none_is_a_sentence(tmp_path):
         ConfigError, match="repeat: found 'post/nothing', must be one of .*post/elbo"
     ):
         standing.repeated(tmp_path, "post/nothing")
+
+
+def test_bits_that_differ_are_counted(tmp_path, monkeypatch):
+    """Of the cell that was asked for; what training it would give is made up."""
+    stored = standing.of(PROBLEMS["post"])["elbo"]
+
+    def run(problem, method, folder):
+        assert (problem.name, method.name, folder) == ("post", "elbo", tmp_path / "post/elbo")
+        return [stored[0] | {"params_sha256": "other"}, *stored[1:]]
+
+    monkeypatch.setattr(standing.trial, "run", run)
+    found = standing.repeated(tmp_path, "post/elbo")
+    assert found == ("post/elbo", len(stored) - 1, len(stored))

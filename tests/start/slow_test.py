@@ -5,8 +5,7 @@ import math
 import jax
 import numpy as np
 import pytest
-import scipy
-from scipy.stats import spearmanr
+from scipy.stats import norm, spearmanr
 
 from spiral_vae.process import Spiral
 from spiral_vae.process.design import Sequence
@@ -65,7 +64,7 @@ def test_the_slowest_feature_is_found_among_faster_ones():
     score = slow_feature(np.where(seen[..., None], x, np.nan), seen, degree=2, lag=2)
     assert abs(spearmanr(score[seen], slow[seen]).statistic) > 0.999
     num = np.sum(seen)
-    quantiles = scipy.stats.norm.ppf((np.arange(num) + 0.5) / num)
+    quantiles = norm.ppf((np.arange(num) + 0.5) / num)
     np.testing.assert_allclose(np.sort(score[seen]), quantiles, rtol=1e-9)
     assert np.all(score[~seen] == 0)
 
