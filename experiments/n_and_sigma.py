@@ -18,7 +18,7 @@ import numpy as np
 from experiments import drawing
 from experiments.experiment import Experiment, main
 from spiral_vae.configs import recommended
-from spiral_vae.exact import ground_truth, mixture
+from spiral_vae.exact import ground_truth
 from spiral_vae.process import Curve
 from spiral_vae.runs.load import load
 
@@ -34,7 +34,7 @@ def fisher_information(curve: Curve, step: float = 1e-4) -> float:
     def scaled(factor: float) -> np.ndarray:
         louder = dataclasses.replace(noise, scale=factor * noise.scale)
         other = dataclasses.replace(truth.density.fine, observation=louder)
-        return mixture.log_density(truth.space.x, other)
+        return truth.space.log_density(other)
 
     score = (scaled(np.exp(step)) - scaled(np.exp(-step))) / (2 * step)
     return truth.space.integral(np.exp(truth.log_density) * score**2).value

@@ -35,10 +35,10 @@ class Suite(NamedTuple):
     tests: dict[str, dict[int, set[str]]]  # of each line of each file; '' where it is run at import
 
     def asked(self, file: Path, line: int, source: str) -> list[str]:
-        """Returns the tests of a line: those of the file's own tests first, the quickest first.
+        """Returns the tests of a line: those of the file's own, of its folder's, then others.
 
-        What is run at import has no test of its own: it is asked of all that use the file, and of
-        what holds declarations.
+        The quickest go first. What is run at import has no test of its own: it is asked of all that
+        use the file, and of what holds declarations.
         """
         of_file = self.tests.get(str(file), {})
         inside = _inside_functions(source)
@@ -48,8 +48,11 @@ class Suite(NamedTuple):
             found = set().union(*(of_file.get(other, set()) for other in inside))
             found |= {test for test in self.seconds if test.startswith(DECLARATIONS)}
         quickest = sorted(found & self.seconds.keys(), key=lambda test: (self.seconds[test], test))
-        own = f"tests/{file.with_suffix('')}_test.py"
-        homes = sorted(dict.fromkeys(map(_home, quickest)), key=lambda home: home != own)
+        own, near = f"tests/{file.with_suffix('')}_test.py", f"tests/{file.parent}/"
+        homes = sorted(
+            dict.fromkeys(map(_home, quickest)),
+            key=lambda home: (home != own, not home.startswith(near)),
+        )
         ranked = sorted(quickest, key=lambda test: homes.index(_home(test)))
         others = itertools.accumulate(self.seconds[test] * (_home(test) != own) for test in ranked)
         return [test for test, taken in zip(ranked, others, strict=True) if taken <= LONGEST]

@@ -23,7 +23,7 @@ from spiral_vae import machine
 from spiral_vae.config import axes, sources, stored
 from spiral_vae.config.axes import Axis, Row
 from spiral_vae.config.values import ConfigError, updated
-from spiral_vae.exact import densities, evaluate, ground_truth, inference
+from spiral_vae.exact import densities, evaluate, ground_truth, inference, mixture
 from spiral_vae.exact import model as model_lib
 from spiral_vae.exact.inference import Posteriors
 from spiral_vae.runs import dataset, load
@@ -273,7 +273,7 @@ class Lane:
         """Returns the learned density p(x), [...], for x [..., D]."""
         x = np.asarray(x, np.float64)
         flat = self._points(x.reshape(-1, x.shape[-1]))
-        return np.exp(self._density(flat).log_density(flat)[0]).reshape(x.shape[:-1])
+        return np.exp(mixture.log_density(flat, self._density(flat).fine)).reshape(x.shape[:-1])
 
     def posterior(self, x: Any) -> "Seen":
         """Returns all that is exactly known of z at points x, [D] or [N, D]; of one latent.
@@ -286,10 +286,10 @@ class Lane:
         if q.latent_dim > 1:
             raise ConfigError(f"posterior: of one latent, and this lane has {q.latent_dim}")
         density = self._density(flat)
-        log_evidence, _ = density.log_density(flat)
+        log_evidence = mixture.log_density(flat, density.fine)
         bound = inference.elbo(flat, q, model.observe, density)
         points = evaluate.Points(q.mean[:, 0], flat, q, log_evidence, bound)
-        gaps = evaluate.take_apart(points, model.observe, density, len(flat))
+        gaps = evaluate.take_apart(points, model.observe, density)
         over_z = densities.at_points(gaps, density)
         approximation = gaps.family
         found = Seen(

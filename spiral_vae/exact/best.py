@@ -31,7 +31,7 @@ from spiral_vae.maths import shapes
 from spiral_vae.maths.observation import Observe
 from spiral_vae.model.posterior import Heads, Posterior
 
-_CLIMB_NODES = 64  # of the quadrature with which the best Gaussian is looked for
+_CLIMB_NODES = 48  # of the quadrature with which the best Gaussian is looked for
 _CLIMB_SIDES = 19  # of panels under it, where those don't resolve the decoder
 _CLIMB_STEPS = 16
 _CLIMBED = 1e-12  # nats that a step promises, below which it isn't taken
@@ -324,7 +324,7 @@ def _climb(
       under: mean [N] and logvar [N] -> eps and weights, [N, M], of quadrature under q.
     """
 
-    def moments(q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def moments(x: np.ndarray, q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Returns the ELBO, [N], and h_1 .. h_4, [4, N]."""
         mean, logvar = q.T
         eps, weight = under(mean, logvar)
@@ -334,10 +334,12 @@ def _climb(
         expected, *h = np.sum((weight * found)[..., None] * hermite, axis=1).T
         return expected - 0.5 * (mean**2 + np.expm1(logvar) - logvar), np.array(h)
 
-    value, (h1, h2, h3, h4) = moments(q)
-    radius = np.ones(len(q))
+    q = q.copy()
+    value, h = moments(x, q)
+    radius, rows = np.ones(len(q)), np.arange(len(q))  # those that still climb
     for _ in range(_CLIMB_STEPS):
-        mean, logvar = q.T
+        mean, logvar = q[rows].T
+        h1, h2, h3, h4 = h[:, rows]
         scale = np.exp(0.5 * logvar)
         gradient = np.stack([h1 - scale * mean, 0.5 * (h2 - scale**2 + 1)], axis=-1)
         mixed, second = 0.5 * h3, 0.25 * h4 + 0.5 * (h2 - scale**2)
@@ -345,14 +347,16 @@ def _climb(
         curvature, axes = np.linalg.eigh(hessian)
         along = np.einsum("nij,ni->nj", axes, gradient) / np.maximum(np.abs(curvature), 1e-6)
         step = np.einsum("nij,nj->ni", axes, along)
-        step *= np.minimum(1, radius / np.maximum(np.linalg.norm(step, axis=1), 1e-300))[:, None]
-        if np.max(np.sum(gradient * step, axis=1)) < _CLIMBED:
+        length = np.maximum(np.linalg.norm(step, axis=1), 1e-300)
+        step *= np.minimum(1, radius[rows] / length)[:, None]
+        going = ~(np.sum(gradient * step, axis=1) < _CLIMBED)
+        rows, step, scale = rows[going], step[going], scale[going]
+        if not len(rows):
             break
-        trial = q + step * np.stack([scale, np.ones_like(scale)], axis=-1)
-        tried, h = moments(trial)
-        better = tried > value
-        q = np.where(better[:, None], trial, q)
-        value = np.where(better, tried, value)
-        h1, h2, h3, h4 = np.where(better, h, (h1, h2, h3, h4))
-        radius = np.where(better, np.minimum(2 * radius, 4.0), 0.25 * radius)
+        trial = q[rows] + step * np.stack([scale, np.ones_like(scale)], axis=-1)
+        tried, new = moments(x[rows], trial)
+        better = tried > value[rows]
+        up = rows[better]
+        q[up], value[up], h[:, up] = trial[better], tried[better], new[:, better]
+        radius[rows] = np.where(better, np.minimum(2 * radius[rows], 4.0), 0.25 * radius[rows])
     return q, value

@@ -11,7 +11,7 @@ import numpy as np
 from scipy import special
 
 from spiral_vae import numerics
-from spiral_vae.exact import ground_truth, inference
+from spiral_vae.exact import ground_truth, inference, mixture
 from spiral_vae.exact import sequences as sequences_lib
 from spiral_vae.exact.best import best_gaussian, best_member
 from spiral_vae.exact.inference import Encode, Posteriors
@@ -57,7 +57,7 @@ class Gaps:
     best: Posteriors  # the best Gaussians
     member: Posteriors  # the best members of q's family
 
-    def at(self, rows: np.ndarray) -> "Gaps":
+    def at(self, rows: np.ndarray | slice) -> "Gaps":
         """Returns those of some of the points."""
         return Gaps(*(getattr(self, field.name)[rows] for field in dataclasses.fields(self)))
 
@@ -76,6 +76,14 @@ class Points:
     def gap(self) -> np.ndarray:
         """The inference gap, [N]."""
         return self.log_evidence - self.bound.elbo
+
+    def at(self, rows: np.ndarray | slice) -> "Points":
+        """Returns what is known of some of them."""
+        return Points(*(getattr(self, field.name)[rows] for field in dataclasses.fields(self)))
+
+    def evenly(self, most: int) -> np.ndarray:
+        """Returns places evenly among them, all or as many as `most`."""
+        return _evenly(len(self.t), most)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,42 +140,48 @@ def evaluate(
     along = t if t is not None else Posteriors(family, encode(x)).mean[:, 0]
     thin = np.argsort(along, kind="stable")[_evenly(len(x), MAX_POINTS)]
     along, x = np.asarray(along, np.float64)[thin], x[thin]
-    fresh = new_points(curve) if curve is not None else None
-    others = fresh[1] if fresh is not None else held_out
-    judged = [x] if others is None else [x, np.asarray(others, np.float64)]
-    density = ground_truth.density_around(np.concatenate(judged), observe, latent_dim)
-
-    def known(t: np.ndarray, x: np.ndarray) -> Points:
-        q = Posteriors(family, encode(x))
-        return Points(t, x, q, density.log_density(x)[0], inference.elbo(x, q, observe, density))
-
-    points, new = known(along, x), None
-    q = points.q
-    metrics = _bound_metrics(points) | _noise_metrics(density.fine)
-    if t is not None:
-        metrics["spearman"] = max((spearman(column, along) for column in q.mean.T), key=abs)
-    if curve is not None and fresh is not None:
-        new = known(*fresh)
-        metrics |= recovery(encode, observe, density, q, curve)
-        metrics["overfit_gap"] = metrics["train_log_evidence"] + metrics["nll"]
+    new_t, new_x = along[:0], x[:0]
+    if curve is not None:
+        held_out = None
+        new_t, new_x = new_points(curve)
     elif held_out is not None:
         held_out = np.asarray(held_out, np.float64)
         some = held_out[_evenly(len(held_out), MAX_POINTS)]
         place = Posteriors(family, encode(some)).mean[:, 0]
         rising = np.argsort(place)
-        new = known(place[rising], some[rising])
-        metrics |= _held_out_metrics(points, -density.log_density(held_out)[0])
-    if new is not None:
+        new_t, new_x = place[rising], some[rising]
+    outer = new_x if held_out is None else held_out
+    density = ground_truth.density_around(np.concatenate([x, outer]), observe, latent_dim)
+    # All at once, as a few points take as long as many.
+    t_of_all, x_of_all = np.concatenate([along, new_t]), np.concatenate([x, new_x])
+    q = Posteriors(family, encode(x_of_all))
+    log_evidence = mixture.log_density(x_of_all, density.fine)
+    bound = inference.elbo(x_of_all, q, observe, density)
+    every = Points(t_of_all, x_of_all, q, log_evidence, bound)
+    points, new = every.at(slice(len(x))), every.at(slice(len(x), None))
+    q = points.q
+    metrics = _bound_metrics(points) | _noise_metrics(density.fine)
+    if t is not None:
+        metrics["spearman"] = max((spearman(column, along) for column in q.mean.T), key=abs)
+    if curve is not None:
+        metrics |= recovery(encode, observe, density, q, curve)
+        metrics["overfit_gap"] = metrics["train_log_evidence"] + metrics["nll"]
+    elif held_out is not None:
+        metrics |= _held_out_metrics(points, -mixture.log_density(held_out, density.fine))
+    if len(new.t):
         metrics["inference_gap_new"] = np.mean(new.gap)
         metrics["encoder_overfit"] = np.mean(new.gap) - np.mean(points.gap)
     gaps = new_gaps = calibration = None
     if latent_dim == 1:
         if gap_points:
-            gaps = take_apart(points, observe, density, gap_points)
+            some = points.evenly(gap_points)
+            others = len(x) + new.evenly(gap_points)
+            both = take_apart(every.at(np.concatenate([some, others])), observe, density)
+            gaps = both.at(slice(len(some)))
             metrics |= _gap_metrics(gaps, "")
-        if gap_points and new is not None:
-            new_gaps = take_apart(new, observe, density, gap_points)
-            metrics |= _gap_metrics(new_gaps, "_new")
+            if len(others):
+                new_gaps = both.at(slice(len(some), None))
+                metrics |= _gap_metrics(new_gaps, "_new")
         calibration = _calibration(encode, observe, family, curve, metrics.get("spearman", 1.0))
         information, aggregate_kl = inference.aggregate(q)
         metrics |= {
@@ -189,22 +203,29 @@ def evaluate(
     elif sequences is not None and sequences.held_out is not None:
         metrics |= sequences_lib.judge_held_out(observe, sequences)
     metrics = in_order(metrics)
-    return Report(metrics, gaps, new_gaps, calibration, density, points, new, of_sequences)
+    return Report(
+        metrics,
+        gaps,
+        new_gaps,
+        calibration,
+        density,
+        points,
+        new if len(new.t) else None,
+        of_sequences,
+    )
 
 
-def take_apart(points: Points, observe: Observe, density: ground_truth.Density, num: int) -> Gaps:
-    """Returns the gaps of `num` of the points, evenly along t; of one latent dimension."""
-    some = _evenly(len(points.t), num)
-    x, q = points.x[some], points.q[some]
-    best = best_gaussian(x, q, observe, density)
-    member = best_member(x, q, observe, density, best)
+def take_apart(points: Points, observe: Observe, density: ground_truth.Density) -> Gaps:
+    """Returns the gaps of points of one latent dimension."""
+    best = best_gaussian(points.x, points.q, observe, density)
+    member = best_member(points.x, points.q, observe, density, best)
     return Gaps(
-        t=points.t[some],
-        x=x,
-        approximation=points.log_evidence[some] - best.elbo,
-        amortisation=best.elbo - points.bound.elbo[some],
-        family=points.log_evidence[some] - member.elbo,
-        q=q,
+        t=points.t,
+        x=points.x,
+        approximation=points.log_evidence - best.elbo,
+        amortisation=best.elbo - points.bound.elbo,
+        family=points.log_evidence - member.elbo,
+        q=points.q,
         best=best.q,
         member=member.q,
     )

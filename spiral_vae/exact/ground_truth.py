@@ -20,7 +20,9 @@ from scipy import special
 
 from spiral_vae import numerics
 from spiral_vae.exact import mixture
+from spiral_vae.exact import space as space_lib
 from spiral_vae.exact.mixture import Mixture
+from spiral_vae.exact.space import Estimate, Space
 from spiral_vae.maths import observation as observation_lib
 from spiral_vae.maths import shapes
 from spiral_vae.maths.gaussian import LOG_2PI, log_prior
@@ -28,11 +30,8 @@ from spiral_vae.maths.observation import Observation, Observe
 from spiral_vae.process import Curve
 
 MAX_LATENT_DIM = 2
-_RADIUS = 9.0  # of the space around the curve, in sigma: mass e^(-40) lies outside
-_MAX_CELLS = 2**28  # of the space
 _MAX_SPATIAL_CELLS = 2**18  # of a space of three and more dimensions
 _NUM_DRAWS = 40_000  # in place of more
-_STEP = 0.35  # of the space's grid, in sigma
 _FINE_ENOUGH = 0.75  # of the step that a density asks for: 0.47 in sigma is still exact to rounding
 _OUTSIDE = (
     1e-11  # mass beyond a space that may be left out, though log p - log p* be a hundred there
@@ -41,13 +40,6 @@ _OBSERVE = jax.jit(jax.vmap(lambda t, curve: curve.observation(t), in_axes=(0, N
 _DENSITY = jax.jit(lambda t, curve: curve.density(t))
 _PIECES = jax.jit(lambda curve: curve.pieces())
 _QUANTILE = jax.jit(lambda mass, curve: curve.quantile(mass))
-
-
-class Estimate(NamedTuple):
-    """A result and the error that halving the nodes shows, or of draws its standard error."""
-
-    value: float
-    error: float
 
 
 class CrossEntropy(NamedTuple):
@@ -73,24 +65,6 @@ class Density:
 
 
 @dataclasses.dataclass(frozen=True)
-class Space:
-    """Nodes over the space of x; the sum of f(x) * cell is the integral of f."""
-
-    x: np.ndarray  # [N, D]
-    cell: float  # its volume
-    coarse: np.ndarray  # [N], true on every second line all ways: the coarse rule, 2^D * cell
-
-    def integral(self, values: np.ndarray) -> Estimate:
-        """Returns the integral over the space of `values`, [N] at its nodes."""
-        fine = float(np.sum(values) * self.cell)
-        return Estimate(fine, abs(fine - self.coarse_integral(values[self.coarse])))
-
-    def coarse_integral(self, values: np.ndarray) -> float:
-        """Returns the same by the coarse rule, for values at its nodes."""
-        return float(np.sum(values) * 2 ** self.x.shape[1] * self.cell)
-
-
-@dataclasses.dataclass(frozen=True)
 class Draws:
     """Draws of p*, in place of a grid that would have too many nodes: errors are standard errors.
 
@@ -100,6 +74,14 @@ class Draws:
     x: np.ndarray  # [N, D]
     density: np.ndarray  # p* of each, [N]
     coarse: np.ndarray  # [N], true for those on which two rules in z are compared
+
+    def log_density(self, nodes: Mixture) -> np.ndarray:
+        """Returns log p(x) of a mixture in nats, [N]."""
+        return mixture.log_density(self.x, nodes)
+
+    def coarse_log_density(self, nodes: Mixture) -> np.ndarray:
+        """Returns the same of the coarse draws alone."""
+        return mixture.log_density(self.x[self.coarse], nodes)
 
     def integral(self, values: np.ndarray) -> Estimate:
         """Returns the integral over the space of a function with the values [N] at the draws."""
@@ -175,43 +157,8 @@ def density_around(x: np.ndarray, observe: Observe, latent_dim: int) -> Density:
 
 
 def _on_panels(observe, log_prior, interval, max_width, reach=1.0) -> Density:
-    fine, coarse = (
-        mixture.along_curve(
-            observe, log_prior, interval, refine=refine, max_width=max_width, reach=reach
-        )
-        for refine in (1.0, 0.5)
-    )
-    return Density(fine, coarse)
-
-
-def space(density: Density, step: float | None = None) -> Space:
-    """Returns a grid over all places where a mixture's density is not negligible.
-
-    Args:
-      density: of a truth or a model.
-      step: of the grid, by default 0.35 of its smallest standard deviation.
-    """
-    mean = density.fine.mean
-    smallest, largest = observation_lib.extremes(density.fine.observation)
-    step = step or _step(density)
-    margin = int(np.ceil(_RADIUS * float(largest.max()) / step))
-    # Thin out the curve to cells of the grid, then take every cell within the margin of one.
-    cells = np.unique(np.rint(mean / step).astype(np.int64), axis=0)
-    low = cells.min(axis=0) - margin
-    shape = cells.max(axis=0) + margin + 1 - low
-    if np.prod(shape, dtype=float) > _MAX_CELLS:
-        raise ValueError(f"the noise, {smallest.min():.2g}, is too small for a grid of the space")
-    mask = np.zeros(shape, bool)
-    mask[tuple((cells - low).T)] = True
-    for axis in range(mask.ndim):  # a cube of cells around each: a box filter along all axes
-        total = np.cumsum(np.insert(mask, 0, False, axis=axis), axis=axis, dtype=np.int64)
-        size = mask.shape[axis]
-        upper = np.minimum(np.arange(size) + margin + 1, size)
-        lower = np.maximum(np.arange(size) - margin, 0)
-        mask = np.take(total, upper, axis=axis) > np.take(total, lower, axis=axis)
-    index = np.argwhere(mask) + low
-    coarse = np.all(index % 2 == 0, axis=1)
-    return Space(x=index * step, cell=step**mask.ndim, coarse=coarse)
+    both = mixture.along_curve(observe, log_prior, interval, max_width=max_width, reach=reach)
+    return Density(*both)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -245,19 +192,6 @@ class Truth:
         return 0.5 * dim * (LOG_2PI + 1 + np.log(np.trace(self.covariance) / dim))
 
 
-def _step(density: Density) -> float:
-    """Returns the step of a grid of the space that a density asks for."""
-    smallest, _ = observation_lib.extremes(density.fine.observation)
-    return _STEP * float(smallest.min())
-
-
-def _num_cells(density: Density, step: float) -> float:
-    """Returns how many cells a grid of the space would have at most."""
-    _, largest = observation_lib.extremes(density.fine.observation)
-    extent = np.ptp(density.fine.mean, axis=0) + 2 * _RADIUS * largest.max()
-    return float(np.prod(extent / step))
-
-
 def _draws(curve: Curve, density: Density) -> Draws:
     z = special.ndtri((np.arange(_NUM_DRAWS) + 0.5) / _NUM_DRAWS)[:, None]
     x = observation_lib.draw(np.random.default_rng(2), true_decoder(curve)(z))
@@ -274,11 +208,12 @@ def truth(curve: Curve) -> Truth:
 def _truth(curve: Curve) -> Truth:
     found = truth_density(curve)
     nodes: Space | Draws
-    if curve.dim > 2 and _num_cells(found, _step(found)) > _MAX_SPATIAL_CELLS:
+    step = space_lib.step_of(found.fine)
+    if curve.dim > 2 and space_lib.num_cells(found.fine, step) > _MAX_SPATIAL_CELLS:
         nodes = _draws(curve, found)
     else:
-        nodes = space(found)
-    log_density = mixture.log_density(nodes.x, found.fine)
+        nodes = space_lib.around(found.fine)
+    log_density = nodes.log_density(found.fine)
     density = np.exp(log_density)
     entropy = nodes.integral(-density * log_density)
     weight = found.fine.mass
@@ -307,11 +242,11 @@ def cross_entropy(truth: Truth, model: Density) -> CrossEntropy:
     KL(p* || p) is this less the entropy of the truth.
     """
     nodes, density = truth.space, np.exp(truth.log_density)
-    log_density = mixture.log_density(nodes.x, model.fine)
+    log_density = nodes.log_density(model.fine)
     value = nodes.integral(-density * log_density)
     # The coarse rule in z is compared where the coarse rule in x has its nodes: that is enough.
     some = nodes.coarse
-    change = np.abs(log_density[some] - mixture.log_density(nodes.x[some], model.coarse))
+    change = np.abs(log_density[some] - nodes.coarse_log_density(model.coarse))
     of_z = nodes.coarse_integral(density[some] * change)
     of_x = max(value.error, truth.entropy.error)
     if isinstance(nodes, Draws):
@@ -336,16 +271,17 @@ def kl_from_truth(
     if not model.fine.observation.noise.gaussian:
         return Estimate(np.nan, np.nan)
     shared = truth.space
-    if isinstance(shared, Space) and _step(model) > _FINE_ENOUGH * _step(truth.density):
+    asked, least = (space_lib.step_of(one.fine) for one in (model, truth.density))
+    if isinstance(shared, Space) and asked > _FINE_ENOUGH * least:
         density = np.exp(log_density)
         if abs(shared.integral(density).value - 1) < _OUTSIDE:
             return shared.integral(density * (log_density - truth.log_density))
-    step = min(_step(model), _step(truth.density))
-    if _num_cells(model, step) > max_nodes:
+    step = min(asked, least)
+    if space_lib.num_cells(model.fine, step) > max_nodes:
         return Estimate(np.nan, np.nan)
-    nodes = space(model, step)
-    log_density = mixture.log_density(nodes.x, model.fine)
-    difference = log_density - mixture.log_density(nodes.x, truth.density.fine)
+    nodes = space_lib.around(model.fine, step)
+    log_density = nodes.log_density(model.fine)
+    difference = log_density - nodes.log_density(truth.density.fine)
     return nodes.integral(np.exp(log_density) * difference)
 
 

@@ -10,6 +10,7 @@ costs more nodes, not another method. With two latents they are a tensor grid.
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -38,7 +39,7 @@ _TOGETHER = 4  # fewer blocks: how many more make another program
 _POINTS = 512  # x whose densities are computed at once
 _FEW = 32  # and where the result is one number a node, not one a point
 SECOND_MODE = 0.05  # mass of the second mode that makes a posterior count as bimodal
-_NEGLIGIBLE = 50.0  # nats below the largest node, before a block is left out
+NEGLIGIBLE = 50.0  # nats below the largest node, before a block is left out
 
 
 @jax.tree_util.register_dataclass
@@ -67,13 +68,19 @@ class Mixture:
         return observation_lib.mean_sigmas(self.observation, self.mass)
 
 
+@functools.cache
+def _panel() -> tuple[np.ndarray, np.ndarray]:
+    """Returns the nodes and weights of a panel from -1 to 1; its eigenvalues take a millisecond."""
+    return np.polynomial.legendre.leggauss(PANEL_NODES)
+
+
 def gauss_legendre(edges: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Returns nodes and weights, [..., PANEL_NODES * P], of Gauss-Legendre on P panels.
 
     Args:
       edges: rising panel edges, [..., P + 1].
     """
-    node, weight = np.polynomial.legendre.leggauss(PANEL_NODES)
+    node, weight = _panel()
     half = 0.5 * np.diff(edges)[..., None]
     middle = 0.5 * (edges[..., 1:] + edges[..., :-1])[..., None]
     shape = (*edges.shape[:-1], -1)
@@ -82,7 +89,7 @@ def gauss_legendre(edges: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def edges(mixture: Mixture) -> np.ndarray:
     """Returns the edges of a mixture's panels, rising, [P + 1], for one latent."""
-    node, _ = np.polynomial.legendre.leggauss(PANEL_NODES)
+    node, _ = _panel()
     first, last = mixture.z.reshape(-1, PANEL_NODES)[:, [0, -1]].T
     outside = 0.5 * (last - first) * (1 / node[-1] - 1)
     return np.append(first - outside, last[-1] + outside[-1])
@@ -96,16 +103,17 @@ def along_curve(
     refine: float = 1.0,
     max_width: float = 1.0,
     reach: float = 1.0,
-) -> Mixture:
-    """Returns the mixture of a one-dimensional z on Gauss-Legendre panels.
+) -> tuple[Mixture, Mixture]:
+    """Returns the mixture of a one-dimensional z on Gauss-Legendre panels, and on half as many.
 
-    Where the mean jumps, as between the pieces of a curve, two panels meet.
+    The latter is the coarse rule that errors are judged by. Where the mean jumps, as between the
+    pieces of a curve, two panels meet.
 
     Args:
       observe: p(x|z), called on [N, 1].
       log_density: log p(z), elementwise on [N].
       interval: ends of z.
-      refine: factor on the number of panels; 0.5 gives the coarse rule that errors are judged by.
+      refine: factor on the number of panels.
       max_width: widest panel in z, where p(z) sets the scale and not the mean.
       reach: how far from the curve x may lie, same unit as x. Seen from a distance d, a bend of
         angle dtheta over a length ds narrows the integrand as sqrt(1 + d dtheta/ds) does, and a
@@ -124,7 +132,9 @@ def along_curve(
     bend = np.zeros_like(length)
     slope = step / np.diff(z)[:, None]
     bend[1:] = np.linalg.norm(np.diff(slope, axis=0), axis=1) * np.diff(z)[1:]  # |m''| dz^2
-    change = np.linalg.solve(found.scale[:-1], np.diff(found.scale, axis=0))
+    change = np.diff(found.scale, axis=0)
+    changing = np.any(change != 0, axis=(1, 2))
+    change[changing] = np.linalg.solve(found.scale[:-1][changing], change[changing])
     widening = reach * np.linalg.norm(change, axis=(1, 2))
     measure = np.sqrt(length**2 + reach * bend + widening**2)
     measure = measure / (_PANEL_LENGTH * np.minimum(sigma[1:], sigma[:-1]))
@@ -135,15 +145,20 @@ def along_curve(
             f"the curve of the means is {total[-1] * _PANEL_LENGTH:.2g} standard deviations long, "
             f"exact integration takes at most {_MAX_PANELS * _PANEL_LENGTH:.2g}"
         )
-    edges = np.interp(np.linspace(0.0, total[-1], int(np.ceil(total[-1])) + 1), total, z)
-    edges = np.union1d(edges, _jumps(z, length / sigma[1:], observe))
-    node, weight = gauss_legendre(edges)
-    return Mixture(
-        z=node[:, None],
-        log_weight=np.log(weight),
-        log_prior=log_density(node),
-        observation=observe(node[:, None]),
-    )
+    jumps = _jumps(z, length / sigma[1:], observe)
+
+    def on(total: np.ndarray) -> Mixture:
+        """Returns the mixture on panels each of which is 1 long, as `total` [N] measures z."""
+        even = np.linspace(0.0, total[-1], int(np.ceil(total[-1])) + 1)
+        node, weight = gauss_legendre(np.union1d(np.interp(even, total, z), jumps))
+        return Mixture(
+            z=node[:, None],
+            log_weight=np.log(weight),
+            log_prior=log_density(node),
+            observation=observe(node[:, None]),
+        )
+
+    return on(total), on(0.5 * total)
 
 
 def _jumps(z: np.ndarray, length: np.ndarray, observe: Observe) -> np.ndarray:
@@ -195,7 +210,7 @@ def log_density(x: np.ndarray, mixture: Mixture) -> np.ndarray:
     """
     x = np.asarray(x, np.float64)
     with numerics.double():
-        blocks = _blocks(mixture)
+        blocks = Blocks.of(mixture)
         keep = num_blocks = len(blocks.radius)
         if num_blocks > _MANY:
             near = shapes.mapped(lambda x: _count_near(x, blocks), x)
@@ -269,7 +284,7 @@ def covariance(mixture: Mixture) -> tuple[np.ndarray, np.ndarray]:
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class _Blocks:
+class Blocks:
     """The nodes in blocks of neighbours, padded with nodes of no weight; [P, _BLOCK, ...]."""
 
     log_weight: Array  # of quadrature, prior and the noise's determinant together, [P, B]
@@ -281,34 +296,47 @@ class _Blocks:
     top: Array  # largest log density that a node of the block can give, [P]
     precision: Array  # smallest in any direction, 1 / scale^2, [P]; 0 for tails unlike a Gaussian's
 
+    @classmethod
+    def of(cls, mixture: Mixture) -> "Blocks":
+        """Returns those of a mixture; the last one has no weight at all."""
+        num, dim = mixture.mean.shape
+        found = mixture.observation
+        size = _BLOCK * shapes.bucket(-(-num // _BLOCK) + 1)
 
-def _blocks(mixture: Mixture) -> _Blocks:
-    num, dim = mixture.mean.shape
-    found = mixture.observation
-    size = _BLOCK * shapes.bucket(-(-num // _BLOCK) + 1)  # the last block has no weight at all
+        def split(leaf: np.ndarray) -> np.ndarray:
+            return shapes.pad(leaf, size).reshape(-1, _BLOCK, *leaf.shape[1:])
 
-    def split(leaf: np.ndarray) -> np.ndarray:
-        return shapes.pad(leaf, size).reshape(-1, _BLOCK, *leaf.shape[1:])
+        diagonal = np.diagonal(found.scale, axis1=1, axis2=2)
+        log_weight = mixture.log_weight + mixture.log_prior - np.sum(np.log(diagonal), axis=1)
+        log_weight = np.pad(log_weight, (0, size - num), constant_values=-np.inf).reshape(
+            -1, _BLOCK
+        )
+        largest_weight = log_weight.max(axis=1)
+        mean = split(mixture.mean)
+        centre = 0.5 * (mean.max(axis=1) + mean.min(axis=1))
+        _, largest = observation_lib.extremes(found)
+        noise = found.noise  # if it isn't Gaussian its tails may be too heavy to leave anything out
+        precision = split(largest**-2.0).min(axis=1) if noise.gaussian else np.zeros(len(mean))
+        return cls(
+            log_weight=log_weight,
+            mean=mean,
+            whitener=split(np.linalg.inv(found.scale)),
+            noise=jax.tree.map(split, noise),
+            centre=centre,
+            radius=np.linalg.norm(mean - centre[:, None], axis=-1).max(axis=1),
+            top=_plus(largest_weight, dim * noise.top),
+            precision=precision,
+        )
 
-    diagonal = np.diagonal(found.scale, axis1=1, axis2=2)
-    log_weight = mixture.log_weight + mixture.log_prior - np.sum(np.log(diagonal), axis=1)
-    log_weight = np.pad(log_weight, (0, size - num), constant_values=-np.inf).reshape(-1, _BLOCK)
-    largest_weight = log_weight.max(axis=1)
-    mean = split(mixture.mean)
-    centre = 0.5 * (mean.max(axis=1) + mean.min(axis=1))
-    _, largest = observation_lib.extremes(found)
-    noise = found.noise  # if it isn't Gaussian its tails may be too heavy to leave anything out
-    precision = split(largest**-2.0).min(axis=1) if noise.gaussian else np.zeros(len(mean))
-    return _Blocks(
-        log_weight=log_weight,
-        mean=mean,
-        whitener=split(np.linalg.inv(found.scale)),
-        noise=jax.tree.map(split, noise),
-        centre=centre,
-        radius=np.linalg.norm(mean - centre[:, None], axis=-1).max(axis=1),
-        top=_plus(largest_weight, dim * noise.top),
-        precision=precision,
-    )
+    @property
+    def nodes(self) -> tuple[Array, Array, Array, Noise]:
+        """What a term of the sum is made of: weight, mean, whitener and noise; [P, B, ...]."""
+        return self.log_weight, self.mean, self.whitener, self.noise
+
+    def upper(self, x: jax.Array, around: jax.Array | float = 0.0) -> jax.Array:
+        """Returns upper bounds of the blocks' largest term, [P], as near as `around` to x [D]."""
+        distance = jnp.linalg.norm(x - self.centre, axis=-1) - self.radius - around
+        return self.top - 0.5 * self.precision * jnp.maximum(distance, 0.0) ** 2
 
 
 def _plus(log_weight: np.ndarray, top: float) -> np.ndarray:
@@ -329,45 +357,36 @@ def _log_terms(
     return total
 
 
-def _bound(x: jax.Array, blocks: _Blocks) -> tuple[jax.Array, jax.Array]:
-    """Returns upper bounds of the blocks' largest term at x, [P], and a lower one of the sum."""
-    distance = jnp.linalg.norm(x - blocks.centre, axis=-1)
-    upper = blocks.top - 0.5 * blocks.precision * jnp.maximum(distance - blocks.radius, 0.0) ** 2
-    parts = (blocks.log_weight, blocks.mean, blocks.whitener, blocks.noise)
-    first = _log_terms(x, *jax.tree.map(lambda leaf: leaf[:, 0], parts))
-    return upper, jnp.max(first)
-
-
-def _near_one(x: jax.Array, blocks: _Blocks) -> jax.Array:
+def _near_one(x: jax.Array, blocks: Blocks) -> jax.Array:
     """Returns which blocks may matter to one x, [P]."""
-    upper, lower = _bound(x, blocks)
-    return upper > lower - _NEGLIGIBLE
+    first = jax.tree.map(lambda leaf: leaf[:, 0], blocks.nodes)
+    return blocks.upper(x) > jnp.max(_log_terms(x, *first)) - NEGLIGIBLE
 
 
 @jax.jit
-def _near(x: jax.Array, blocks: _Blocks) -> jax.Array:
+def _near(x: jax.Array, blocks: Blocks) -> jax.Array:
     """Returns the same for many x, [N, P]."""
     return jax.vmap(_near_one, in_axes=(0, None))(x, blocks)
 
 
 @jax.jit
-def _count_near(x: jax.Array, blocks: _Blocks) -> jax.Array:
+def _count_near(x: jax.Array, blocks: Blocks) -> jax.Array:
     """Returns for each x how many blocks may matter."""
     return jax.lax.map(
         lambda x: jnp.sum(_near_one(x, blocks)), x, batch_size=_batch(len(blocks.radius))
     )
 
 
-def _log_density_at(x: jax.Array, blocks: _Blocks, keep: int) -> jax.Array:
+def _log_density_at(x: jax.Array, blocks: Blocks, keep: int) -> jax.Array:
     if keep < len(blocks.radius):
         near = _near_one(x, blocks)
         (index,) = jnp.nonzero(near, size=keep, fill_value=len(blocks.radius) - 1)
         blocks = jax.tree.map(lambda leaf: leaf[index], blocks)
-    return logsumexp(_log_terms(x, blocks.log_weight, blocks.mean, blocks.whitener, blocks.noise))
+    return logsumexp(_log_terms(x, *blocks.nodes))
 
 
 @jax.jit(static_argnames="keep")
-def _log_density(x: jax.Array, blocks: _Blocks, keep: int) -> jax.Array:
+def _log_density(x: jax.Array, blocks: Blocks, keep: int) -> jax.Array:
     batch = _batch(max(keep * _BLOCK, len(blocks.radius)))
     return jax.lax.map(lambda x: _log_density_at(x, blocks, keep), x, batch_size=batch)
 

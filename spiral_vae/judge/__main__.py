@@ -208,7 +208,6 @@ def _folder(workdir: Path | None) -> Path:
     """Returns the folder of the results, made if need be; by default a fresh one under runs/."""
     if workdir is None:
         return life.fresh(Path("runs"))
-    workdir.mkdir(parents=True, exist_ok=True)
     files.write_text(workdir / _PAIRS, "")
     return workdir
 

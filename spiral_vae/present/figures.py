@@ -41,7 +41,8 @@ def detailed(model: Model, report: evaluate.Report) -> evaluate.Report:
     def finer(points: evaluate.Points | None) -> evaluate.Gaps | None:
         if points is None or report.gaps is None:
             return None
-        return evaluate.take_apart(points, model.observe, report.density, NUM_GAPS)
+        some = points.at(points.evenly(NUM_GAPS))
+        return evaluate.take_apart(some, model.observe, report.density)
 
     return dataclasses.replace(report, gaps=finer(report.points), new_gaps=finer(report.new))
 

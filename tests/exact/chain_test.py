@@ -53,6 +53,23 @@ def test_of_a_line_nothing_is_left_and_independence_costs_what_is_known():
 
 
 @pytest.mark.parametrize("independent", [False, True])
+def test_a_climb_tells_the_bound_that_it_reached(independent):
+    """And it is higher than where it came from, which is far from the top."""
+    model = forward_backward.grid(SPIRAL, A, 1600)
+    climber = chain._Climber(
+        forward_backward.log_likelihood(model, X, SEEN), model.z, A, independent
+    )
+    start = np.full(SEEN.shape, 0.4), np.full(SEEN.shape, 0.3)
+    found, bound = climber.climb(*start)
+    own = _bound(SPIRAL, X, SEEN, found.mean, found.variance, found.kl)
+    np.testing.assert_allclose(bound, own, atol=1e-6)
+    _, first, second = climber.expectations(*start)
+    precision = np.maximum(-second, 0)
+    _, at_start, _ = climber.of(first + precision * start[0], precision)
+    assert bound[0] > at_start[0] + 1
+
+
+@pytest.mark.parametrize("independent", [False, True])
 def test_no_dense_gaussian_is_better(independent):
     """A quasi-Newton search over means and Cholesky factors, or scales, finds the same bound."""
     model = forward_backward.grid(SPIRAL, A, 1600)

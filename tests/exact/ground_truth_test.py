@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy import integrate, special, stats
 
-from spiral_vae.exact import ground_truth, mixture
+from spiral_vae.exact import ground_truth, space
 from spiral_vae.fields import pytree
 from spiral_vae.maths.noise import Noise
 from spiral_vae.maths.observation import around
@@ -252,8 +252,8 @@ def test_the_exact_decoder_is_at_no_distance_either_way(name):
 @pytest.mark.parametrize(("sigma", "seed"), [(0.2, 0), (0.05, 1), (1.0, 2)])
 def test_a_models_density_has_mass_one(sigma, seed):
     density = ground_truth.model_density(around(_tanh_decoder(seed), sigma), 1)
-    space = ground_truth.space(density)
-    mass = space.integral(np.exp(mixture.log_density(space.x, density.fine)))
+    grid = space.around(density.fine)
+    mass = grid.integral(np.exp(grid.log_density(density.fine)))
     assert mass.value == pytest.approx(1, abs=1e-8)
     assert mass.error < 1e-8
 
@@ -299,9 +299,8 @@ def test_an_error_is_the_distance_of_both_rules(shift):
 def test_the_error_of_an_integral_is_the_distance_to_every_second_node(dim):
     """Nodes of the coarse rule alone have values: it takes them for 2^D as many."""
     index = np.stack(np.meshgrid(*[np.arange(8)] * dim), axis=-1).reshape(-1, dim)
-    coarse = np.all(index % 2 == 0, axis=1)
-    space = ground_truth.Space(x=0.5 * index, cell=0.5**dim, coarse=coarse)
-    found = space.integral(coarse.astype(float))
+    grid = space.Space(index, 0.5)
+    found = grid.integral(np.all(index % 2 == 0, axis=1).astype(float))
     assert found == (4**dim * 0.5**dim, (2**dim - 1) * 4**dim * 0.5**dim)
 
 

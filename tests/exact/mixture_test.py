@@ -27,12 +27,14 @@ def _log_normal_z(z):
     return stats.norm.logpdf(z)
 
 
-def _on_line(sigma, **kwargs):
-    return mixture.along_curve(around(_line, sigma), _log_normal_z, (-12.0, 12.0), **kwargs)
+def _on_line(sigma):
+    fine, _ = mixture.along_curve(around(_line, sigma), _log_normal_z, (-12.0, 12.0))
+    return fine
 
 
 def _on_wave(sigma):
-    return mixture.along_curve(around(_wave, sigma), _log_normal_z, (-12.0, 12.0))
+    fine, _ = mixture.along_curve(around(_wave, sigma), _log_normal_z, (-12.0, 12.0))
+    return fine
 
 
 def _isotropic(mean, sigma):
@@ -112,10 +114,7 @@ def test_a_mean_that_jumps_gives_the_closed_form_mixture(place):
         return np.concatenate([z, np.where(z < place, -3.0, 3.0)], axis=1)
 
     x = np.array([[place, 3.0], [place + 0.1, -3.0], [place - 0.2, 2.8]])
-    for refine in (1.0, 0.5):
-        nodes = mixture.along_curve(
-            around(broken, 0.1), _log_normal_z, (-12.0, 12.0), refine=refine
-        )
+    for nodes in mixture.along_curve(around(broken, 0.1), _log_normal_z, (-12.0, 12.0)):
         assert np.min(np.abs(mixture.edges(nodes) - place)) < 1e-12
         found = mixture.log_density(x, nodes)
         for one, value in zip(x, found, strict=True):
@@ -134,7 +133,7 @@ def test_a_steep_mean_is_no_jump():
         return np.concatenate([np.tanh(1e5 * (z - 0.3)), 0 * z], axis=1)
 
     far = np.array([[-1.0, 0.0], [1.0, 0.0]])
-    nodes = mixture.along_curve(around(steep, 0.5), _log_normal_z, (-12.0, 12.0))
+    nodes, _ = mixture.along_curve(around(steep, 0.5), _log_normal_z, (-12.0, 12.0))
     assert not np.any(np.isclose(mixture.edges(nodes), 0.3, rtol=0, atol=1e-12))
     share = stats.norm.cdf(0.3) * stats.norm.pdf(far, -1, 0.5)[:, 0]
     share += stats.norm.sf(0.3) * stats.norm.pdf(far, 1, 0.5)[:, 0]
@@ -145,7 +144,7 @@ def test_a_steep_mean_is_no_jump():
 @pytest.mark.parametrize("size", [1.0, 0.02])
 def test_a_line_with_correlated_noise_gives_the_closed_form_gaussian(size):
     lower = size * LOWER
-    nodes = mixture.along_curve(around(_line, lower), _log_normal_z, (-12.0, 12.0))
+    nodes, _ = mixture.along_curve(around(_line, lower), _log_normal_z, (-12.0, 12.0))
     gaussian = stats.multivariate_normal(B, np.outer(W, W) + lower @ lower.T)
     x = gaussian.rvs(30, random_state=np.random.default_rng(1))
     found = mixture.log_density(x, nodes)
@@ -166,7 +165,7 @@ def test_student_t_noise_without_a_signal_is_scipys():
             noise=StudentT(np.tile(dof, (len(z), 1))),
         )
 
-    nodes = mixture.along_curve(observe, _log_normal_z, (-12.0, 12.0))
+    nodes, _ = mixture.along_curve(observe, _log_normal_z, (-12.0, 12.0))
     exact = stats.t(dof, B, scale)
     x = np.array([[0.4, 0.1], [3.0, -8.0], [-40.0, 2.0]])
     # the prior beyond |z| = 12 weighs 1e-33
@@ -300,7 +299,7 @@ def test_log_joint_and_log_posterior_normalise():
 
 @pytest.mark.parametrize("dof", [None, 4.0])
 def test_log_joint_of_correlated_and_of_heavy_tailed_noise(dof):
-    nodes = mixture.along_curve(around(_line, LOWER), _log_normal_z, (-12.0, 12.0))
+    nodes, _ = mixture.along_curve(around(_line, LOWER), _log_normal_z, (-12.0, 12.0))
     if dof:
         noise = StudentT(np.full(nodes.mean.shape, dof))
         nodes = dataclasses.replace(
@@ -339,7 +338,7 @@ def test_nodes_are_dense_where_the_noise_changes(scale_of):
         return Observation(mean=np.zeros((len(z), 2)), scale=scale_of(z[:, 0]))
 
     x = np.array([[0.0, 0.0], [0.05, 0.1], [0.1, -0.5], [0.02, 0.9]])
-    nodes = mixture.along_curve(observe, _log_normal_z, (-12.0, 12.0), reach=1.0)
+    nodes, _ = mixture.along_curve(observe, _log_normal_z, (-12.0, 12.0), reach=1.0)
     node, weight = mixture.gauss_legendre(np.linspace(-12, 12, 2_001))  # even, with no rule
     even = mixture.Mixture(
         node[:, None], np.log(weight), _log_normal_z(node), observe(node[:, None])
@@ -353,7 +352,9 @@ def test_nodes_are_dense_where_the_noise_changes(scale_of):
 def test_halving_the_nodes_bounds_the_error(refine):
     """On rules too coarse on purpose: the line's density is known, so the error can be seen."""
     sigma = 0.05
-    fine, coarse = (_on_line(sigma, refine=r, max_width=50.0) for r in (refine, refine / 2))
+    fine, coarse = mixture.along_curve(
+        around(_line, sigma), _log_normal_z, (-12.0, 12.0), refine=refine, max_width=50.0
+    )
     gaussian = stats.multivariate_normal(B, np.outer(W, W) + sigma**2 * np.eye(2))
     x = gaussian.rvs(200, random_state=np.random.default_rng(3))
     value = mixture.log_density(x, fine)

@@ -11,6 +11,7 @@ from scipy import stats
 from sklearn import datasets
 
 from spiral_vae.exact import ground_truth
+from spiral_vae.exact.space import Space
 from spiral_vae.process import (
     Circle,
     EightGaussians,
@@ -150,7 +151,7 @@ def test_draws_in_place_of_a_grid_agree_with_it():
     those of what it is made of, as both are means over the same draws."""
     curve = Helix(size=0.5, noise_sigma=0.6)
     grid = ground_truth.truth(curve)
-    assert isinstance(grid.space, ground_truth.Space)
+    assert isinstance(grid.space, Space)
     draws = ground_truth._draws(curve, grid.density)
     own = dataclasses.replace(grid, space=draws, log_density=np.log(draws.density), entropy=None)
     entropy = draws.integral(-draws.density * np.log(draws.density))
