@@ -41,6 +41,13 @@ def test_what_is_run_at_import_is_asked_of_the_file_and_the_declarations():
         assert _asked(line) == [f"{OWN}_quick", OWN, DECLARING, FAR]
 
 
+def test_tests_of_its_folder_come_before_declarations():
+    """Which are many, and would take all of the time for others."""
+    own = {"tests/explore/command_test.py::asked": 400.0, DECLARING: 400.0}
+    found = suite.Suite(own, {"explore/__main__.py": {5: set(own)}})
+    assert found.asked(Path("explore/__main__.py"), 1, SOURCE) == [next(iter(own))]
+
+
 def test_a_line_that_no_test_runs():
     assert suite.Suite({OWN: 1.0}, {}).asked(Path("maths/f.py"), 5, SOURCE) == []
 

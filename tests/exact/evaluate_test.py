@@ -104,6 +104,9 @@ def test_latents_of_the_exact_posterior(exact, truth):
     metrics = exact.metrics
     assert metrics["spearman"] > 0.98
     assert metrics["map_error"] < 0.1  # the noise is 0.2 on a curve of length 11: 0.02 and folds
+    rank = special.ndtr(np.sign(metrics["spearman"]) * exact.points.q.mean[:, 0])
+    error = np.sqrt(np.mean((rank - (exact.points.t**2 - 0.01) / 0.99) ** 2))
+    assert metrics["map_error"] == pytest.approx(error, rel=1e-9)
     assert metrics["active_units"] == 1
     # A mean over 120 points; I*(x; t) is the expectation over p*, up to sampling error.
     assert metrics["information"] == pytest.approx(truth.information.value, abs=0.25)

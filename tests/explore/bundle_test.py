@@ -41,6 +41,12 @@ def test_films_fill_the_room_and_no_more(workdir, monkeypatch, room, lanes, fram
     assert [len(base64.b64decode(film["params"])) for film in films] == [n * size for n in lengths]
 
 
+def test_metrics_are_called_by_words_and_their_unit():
+    columns = {"kl_to_truth": [0.1, 0.2], "spearman": [1.0, -1.0], "found": [True, False]}
+    found = {one["name"]: one["label"] for one in bundle._metrics(columns)}
+    assert found == {"kl_to_truth": "kl to truth, nats", "spearman": "spearman"}
+
+
 @pytest.mark.parametrize(
     ("seeds", "sigmas", "wanted"),
     [

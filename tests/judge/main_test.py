@@ -156,3 +156,19 @@ def test_what_there_is_is_printed(flag, known, capsys):
     text = capsys.readouterr().out
     assert max(map(len, text.splitlines())) <= 80
     assert {line.split(" ")[0] for line in text.splitlines()} >= set(known)
+
+
+@pytest.mark.parametrize(("same", "status"), [(16, None), (15, 1)])
+def test_the_status_tells_whether_a_cell_came_out_with_the_same_bits(
+    same, status, monkeypatch, tmp_path, capsys
+):
+    """What training it would give is made up."""
+
+    def repeated(folder, cell):
+        assert (folder, cell) == (tmp_path, "post/elbo")
+        return cell, same, 16
+
+    monkeypatch.setattr(command.standing, "repeated", repeated)
+    assert command.main(["--repeat=post/elbo", f"--workdir={tmp_path}"]) == status
+    told = f"post/elbo: {same} of 16 lanes have the same bits as the standing results\n"
+    assert capsys.readouterr().out == told

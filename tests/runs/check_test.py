@@ -165,6 +165,16 @@ def test_a_noise_that_does_not_integrate_to_one(own):
     )
 
 
+@pytest.mark.parametrize("given", [({},), ({}, None), [{}, {}]])
+def test_a_start_that_is_not_two_dicts(own, given):
+    class Started(Noise):
+        def init(self, dim):
+            return given
+
+    own("likelihood", Started)
+    assert _told("likelihood") == "Started.init() must give two dicts: params and what is carried"
+
+
 def test_carried_values_that_change_their_shape(own):
     class Growing(Noise):
         def init(self, dim):
