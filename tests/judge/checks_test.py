@@ -1,8 +1,10 @@
 """What the judge says of a file before it trains anything."""
 
+import jax.numpy as jnp
 import pytest
 
 from spiral_vae.config.values import ConfigError
+from spiral_vae.judge import checks as checks_lib
 from spiral_vae.judge import trial
 from spiral_vae.judge.checks import checks
 from spiral_vae.judge.methods import METHODS, method
@@ -49,6 +51,21 @@ def test_a_bound_that_stops_a_gradient_is_biased(tmp_path):
     *_, last = of_file(text.replace("import jax.numpy", "import jax\nimport jax.numpy"), tmp_path)
     assert (last.sound, last.name) == (False, "estimator")
     assert "the gradient is biased" in last.sentence
+
+
+@pytest.mark.parametrize(
+    ("slope", "bias", "sound"),
+    [(0.01, 5e-6, True), (0.01, 2e-5, False), (100.0, 5e-4, True), (100.0, 2e-3, False)],
+)
+def test_rounding_is_no_bias(slope, bias, sound, monkeypatch):
+    """It is 1e-5 of the slope, or of 1 if that is less; the slopes are made up, without spread."""
+
+    def slopes(networks, state, batch, eps, lane):
+        return jnp.full(8, slope + bias), jnp.full(8, slope)
+
+    monkeypatch.setattr(checks_lib, "_slopes", slopes)
+    findings = checks(trial.config(POST, METHODS["elbo"]))
+    assert next(one for one in findings if one.name == "estimator").sound == sound
 
 
 @pytest.mark.parametrize("name", ["laplace", "logistic", "annealed"])
