@@ -54,7 +54,7 @@ def run(
       sweep: values by dotted name; the lanes are the product of all, the first is slowest.
       seeds: how many for each point of the sweep; None as the config says.
       workdir: a new or empty folder; None for a fresh one under runs/.
-      figures: which are drawn, 'none', 'basic' or 'all'.
+      figures: which are drawn, 'none', 'basic', 'all' or, as SVG too, 'svg'.
       resume: whether to go on with a run that has begun in the workdir; one that is finished is
         opened.
 

@@ -46,7 +46,10 @@ _EXPLORE = flags.DEFINE_bool(
     "explore", False, "Write explorer.html into the workdir at the end, a page to play with."
 )
 _FIGURES = flags.DEFINE_enum(
-    "figures", "all", run.FIGURES, "What to draw; basic is the training and what was learned."
+    "figures",
+    "all",
+    run.FIGURES,
+    "What to draw; basic is the training and what was learned, svg all of them as SVG too.",
 )
 _DEBUG_NANS = flags.DEFINE_bool(
     "debug_nans",

@@ -74,7 +74,7 @@ def test_workdir_holds_what_it_should_and_nothing_else(run):
     }
     expected |= {f"metrics/{name}.npz" for name in ("training", "probes", "snapshots")}
     expected |= {"SHA256SUMS", ".lock"}
-    expected |= {f"figures/{name}.{kind}" for name in figures for kind in ("png", "svg")}
+    expected |= {f"figures/{name}.png" for name in figures}
     found = {str(path.relative_to(workdir)) for path in workdir.rglob("*") if path.is_file()}
     logs = {name for name in found if name.startswith("metrics/tensorboard/")}
     checkpoints = {name for name in found if name.startswith("checkpoints/")}

@@ -81,11 +81,11 @@ def of_lane(model: Model, report: evaluate.Report) -> Arrays:
     return found
 
 
-def draw(folder: Path, arrays: Mapping[str, Mapping[str, Any]]) -> None:
-    """Writes figures, each by the function of `plotting` that has its name."""
+def draw(folder: Path, arrays: Mapping[str, Mapping[str, Any]], *, svg: bool) -> None:
+    """Writes figures, each by the function of `plotting` that has its name; as SVG too or not."""
     folder.mkdir(exist_ok=True)
     for name, arguments in arrays.items():
-        plotting.save(getattr(plotting, name)(**arguments), folder, name)
+        plotting.save(getattr(plotting, name)(**arguments), folder, name, svg=svg)
 
 
 def _curve(model: Model, truth: Truth | None) -> dict[str, Any]:

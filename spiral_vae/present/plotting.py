@@ -54,8 +54,8 @@ styled = matplotlib.rc_context(_STYLE)
 
 
 @styled
-def save(figure: Figure, folder: Path, name: str) -> None:
-    """Writes folder/name.png and folder/name.svg, each whole or not at all.
+def save(figure: Figure, folder: Path, name: str, *, svg: bool = True) -> None:
+    """Writes folder/name.png and, where asked for, folder/name.svg, each whole or not at all.
 
     The same figure gives the same bytes: the first call freezes its layout, as laying out starts
     from the last result and so moves by a hair each time. The canvases are called themselves, since
@@ -63,7 +63,7 @@ def save(figure: Figure, folder: Path, name: str) -> None:
     """
     canvas = _laid_out(figure)
     print_svg = functools.partial(FigureCanvasSVG(figure).print_svg, metadata={"Date": None})
-    for kind, write in (("png", canvas.print_png), ("svg", print_svg)):
+    for kind, write in (("png", canvas.print_png), ("svg", print_svg))[: 2 if svg else 1]:
         partial = files.partial(folder / f"{name}.{kind}")
         try:
             write(partial)

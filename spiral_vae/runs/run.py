@@ -33,7 +33,7 @@ from spiral_vae.workdir.checkpoint import Checkpoints
 
 Result = TypeVar("Result")
 
-FIGURES = ("none", "basic", "all")  # what may be drawn
+FIGURES = ("none", "basic", "all", "svg")  # what may be drawn
 _MAX_PATH = 4096  # bytes, of Linux
 
 
@@ -62,7 +62,8 @@ def train_and_evaluate(
     Args:
       config: the whole config, its axes in config.sweep.
       workdir: a new or empty folder; None for a fresh one under runs/.
-      figures: which are drawn, 'none', 'basic' (the training, and what was learned) or 'all'.
+      figures: which are drawn, 'none', 'basic' (the training, and what was learned), 'all', or
+        'svg', all of them as SVG too.
       resume: whether to go on with the run in the workdir, if one has begun there.
       stop: asked again and again whether to stop; what was trained is stored then.
 
@@ -182,8 +183,7 @@ def _finish(
     files.write_csv(path / life.SUMMARY, found)
     dataset.write(path)
     if figures != "none":
-        basic = figures == "basic"
-        _draw(path / life.FIGURES, groups, trained, found, report, gap_points, basic=basic)
+        _draw(path / life.FIGURES, groups, trained, found, report, gap_points, which=figures)
     life.finish(path)
     return found
 
@@ -413,7 +413,7 @@ def _draw(
     report: evaluate.Report | None,
     gap_points: int,
     *,
-    basic: bool,
+    which: str,
 ) -> None:
     """Draws the training of all lanes of the first group and what is known of its first sound lane.
 
@@ -429,9 +429,9 @@ def _draw(
     sound = [i for i, number in enumerate(group.index) if rows[number]["status"] == "ok"]
     if sound:
         model = model_of(group, one, sound[0])
-        if basic:
+        if which == "basic":
             arrays |= figures.basic(model)
         else:
             report = figures.detailed(model, report or judge(model, gap_points))
             arrays |= figures.of_lane(model, report)
-    figures.draw(folder, arrays)
+    figures.draw(folder, arrays, svg=which == "svg")

@@ -6,7 +6,7 @@ summary.csv       one row a lane
 metrics/          training.npz and probes.npz (arrays [lanes, rows]), tensorboard/
 params.npz        final parameters of all lanes, [lanes, ...] each
 data.npz          what they were trained on, [lanes, ...] each
-figures/          PNG and SVG
+figures/          PNG, and SVG where asked for
 checkpoints/      what a resume needs
 SHA256SUMS        of all but the checkpoints, which have their own
 """

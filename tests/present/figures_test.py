@@ -52,17 +52,19 @@ def test_each_figure_is_drawn_by_the_function_of_its_name(drawn, tmp_path, monke
     for name in drawn:
         monkeypatch.setattr(plotting, name, lambda name=name, **arrays: (name, arrays))
     monkeypatch.setattr(
-        plotting, "save", lambda figure, folder, name: found.update({name: (folder, *figure)})
+        plotting,
+        "save",
+        lambda figure, folder, name, svg: found.update({name: (folder, *figure, svg)}),
     )
-    figures.draw(tmp_path / "figures", drawn)
-    assert found == {name: (tmp_path / "figures", name, drawn[name]) for name in drawn}
+    figures.draw(tmp_path / "figures", drawn, svg=False)
+    assert found == {name: (tmp_path / "figures", name, drawn[name], False) for name in drawn}
     assert (tmp_path / "figures").is_dir()
 
 
 def test_the_arrays_are_the_arguments_of_the_functions(drawn, tmp_path):
-    for _ in range(2):  # and a folder that is there already is drawn into again
-        figures.draw(tmp_path, drawn)
-        names = {f"{name}.{kind}" for name in drawn for kind in ("png", "svg")}
+    for svg in (False, True):  # and a folder that is there already is drawn into again
+        figures.draw(tmp_path, drawn, svg=svg)
+        names = {f"{name}.{kind}" for name in drawn for kind in ("png", "svg")[: 1 + svg]}
         assert {path.name for path in tmp_path.iterdir()} == names
 
 

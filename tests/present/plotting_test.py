@@ -46,6 +46,9 @@ def test_save_writes_both_files_whole_and_the_same_twice(tmp_path, rng):
     png, svg = contents[0]
     assert png.startswith(b"\x89PNG") and png.endswith(b"IEND\xaeB`\x82")
     assert svg.rstrip().endswith(b"</svg>")
+    plotting.save(figure, tmp_path, "alone", svg=False)
+    assert (tmp_path / "alone.png").read_bytes() == png
+    assert not (tmp_path / "alone.svg").exists()
 
 
 def test_a_failed_save_leaves_the_old_file_and_nothing_else(tmp_path, rng, monkeypatch):
