@@ -48,7 +48,7 @@ def failures(workdir: str | Path) -> Iterator[Failure]:
     for number, group in enumerate(lanes.groups(config, rows)):
         store = Checkpoints(path / life.CHECKPOINTS / f"group_{number}", keep=1)
         try:
-            failed = cells.failed(group.lanes, store=store)
+            failed = cells.failed(group.lanes, cell_width=config.cell_width, store=store)
         except cells.OtherData:
             raise WorkdirError(environment.other_data(path)) from None
         for place, state, data, lane in failed:

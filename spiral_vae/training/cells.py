@@ -1,9 +1,9 @@
 """Many lanes on many devices.
 
-Up to `cell_width` lanes are vmapped together: a cell. Every device trains one cell at a time (a
-round), and the host goes through the rounds. Each device runs the same program on its own, and a
-lane's bits don't depend on how many stand beside it, so neither do they on how many devices or
-processes there are. A cell that was stored goes on wherever it is loaded.
+`cell_width` lanes are vmapped together: a cell. Every device or core trains one cell at a time (a
+round), and the host goes through the rounds. Each runs the same program on its own, so the bits of
+a result don't depend on how many devices or processes there are, and a cell that was stored goes
+on wherever it is loaded.
 """
 
 import concurrent.futures
@@ -89,9 +89,6 @@ class Store(Protocol):
     def save(self, cell: int, epoch: int, arrays: Mapping[str, np.ndarray]) -> None:
         """Keeps arrays."""
 
-    def some(self) -> dict[str, np.ndarray] | None:
-        """Returns what was saved of some cell; None of none."""
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Trained:
@@ -139,9 +136,8 @@ def train(
 
     Args:
       lanes: the numbers of R runs, leaves [R].
-      cell_width: lanes that are vmapped together at most; fewer, where a device would have none.
-        At least two even for a lone run, since XLA gives a width of one other roundings than all
-        others.
+      cell_width: lanes that are vmapped together. At least two even for a lone run, since XLA
+        gives a width of one other roundings than all others.
       probe: more metrics of one lane, taken every so often.
       probe_every: epochs between two probes, rounded up to whole chunks; 0 for none.
       on_chunk: told after each chunk what this added to each cell that this process trains, and
@@ -164,11 +160,8 @@ def train(
     probe_ends = _probe_ends(ends, probe_every)
     snapshot_epochs = snapshots.epochs(ends, snapshots_per_tenfold)
     num_kept = snapshots.num_lanes(lanes, len(snapshot_epochs), snapshot_share)
-    devices = list(devices or jax.local_devices())
-    width = _stored_width(store) if store else None
-    width = width or _width(num_lanes, cell_width, len(devices) * jax.process_count())
-    cells = _cells(lanes, params, width, probe)
-    together = width * jax.process_count()
+    cells = _cells(lanes, params, cell_width, probe)
+    together = _width(lanes, cell_width) * jax.process_count()
     with_snapshots = cells[: math.ceil(num_kept / together)]  # as many in each process
     for cell in with_snapshots:
         cell.snapshot_epochs = snapshot_epochs
@@ -177,7 +170,7 @@ def train(
         if stored := store and _usable(store, cell.number, ends, due):
             cell.restore(*stored)
             on_chunk([cell.progress(0)])
-    devices = _shared(devices)[: len(cells)]
+    devices = _shared(devices or jax.local_devices())[: len(cells)]
     unfinished = [cell for cell in cells if cell.epoch < num_epochs]
     with concurrent.futures.ThreadPoolExecutor(len(devices)) as pool:  # they compile side by side
         for group in _rounds(unfinished, len(devices)):
@@ -238,17 +231,16 @@ def _usable(
 
 
 @numerics.single()
-def failed(lanes: Lane, *, store: Store) -> list[tuple[int, State, Data, Lane]]:
+def failed(lanes: Lane, *, cell_width: int, store: Store) -> list[tuple[int, State, Data, Lane]]:
     """Returns the place of each trained lane that broke down, its last state, data and numbers.
 
     Args:
       lanes: the numbers of R runs, leaves [R].
+      cell_width: that with which they were trained.
       store: where their cells are.
     """
-    found: list[tuple[int, State, Data, Lane]] = []
-    if (width := _stored_width(store)) is None:
-        return found
-    for cell in _cells(lanes, None, width, None):
+    found = []
+    for cell in _cells(lanes, None, cell_width, None):
         if stored := store.load(cell.number, [lanes.train.num_epochs]):
             cell.restore(*stored)
             cell.place(jax.local_devices()[0])
@@ -323,26 +315,16 @@ def _shared(devices: Sequence[jax.Device]) -> list[jax.Device]:
     return [devices[i - i % share] for i in range(len(devices))]
 
 
-def _stored_width(store: Store) -> int | None:
-    """Returns how many lanes a stored cell has; a run goes on with as many."""
-    return None if (arrays := store.some()) is None else len(arrays["state/epoch"])
-
-
-def _width(num_lanes: int, cell_width: int, num_devices: int) -> int:
-    """Returns how many lanes a cell has, so that all devices have one in as few rounds as need be.
-
-    There are no more cells than pairs of lanes.
-    """
-    rounds = math.ceil(num_lanes / (cell_width * num_devices))
-    num_cells = min(rounds * num_devices, math.ceil(num_lanes / 2))
-    return max(2, math.ceil(num_lanes / num_cells))
+def _width(lanes: Lane, cell_width: int) -> int:
+    """Returns how many lanes a cell has."""
+    return min(cell_width, max(2, len(lanes.seed)))
 
 
 def _cells(
-    lanes: Lane, params: networks.Params | None, width: int, probe: Probe | None
+    lanes: Lane, params: networks.Params | None, cell_width: int, probe: Probe | None
 ) -> list["_Cell"]:
     """Returns the cells of this process. Every process takes as many."""
-    num_lanes = len(lanes.seed)
+    num_lanes, width = len(lanes.seed), _width(lanes, cell_width)
     quickly = lanes.train.compiled == "quickly"
     structure = jax.tree.structure(lanes)
     functions = _compiled(probe, structure, width, lanes.long_sums, quickly)

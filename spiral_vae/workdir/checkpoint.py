@@ -70,14 +70,6 @@ class Checkpoints:
                     return epoch, dict(arrays)
         return None
 
-    def some(self) -> dict[str, np.ndarray] | None:
-        """Returns the arrays of a checkpoint that is good, whatever cell it is of."""
-        for path in sorted(self._folder.glob("cell_*/epoch_*")):
-            if not checksums.damaged(path, [_ARRAYS]):
-                with np.load(path / _ARRAYS) as arrays:
-                    return dict(arrays)
-        return None
-
     def _cell(self, cell: int) -> Path:
         return self._folder / f"cell_{cell:05d}"
 

@@ -60,9 +60,6 @@ class Memory:
     def save(self, cell, epoch, tree):
         self.trees[cell, epoch] = copy.deepcopy(tree)
 
-    def some(self):
-        return next(iter(self.trees.values()), None)
-
 
 def _stopped(train_it, asked, **kwargs):
     """Returns the store of a training that is told to stop when it has asked so often."""
@@ -264,34 +261,12 @@ def five():
 
 @pytest.mark.parametrize("cell_width", [4, 8])
 def test_the_width_of_a_cell_changes_no_bit(five, cell_width):
-    """Widths 2 (five lanes, one of padding), 3 (as 4 would leave more) and 5 (all lanes)."""
+    """Widths 2 (five lanes, one of padding), 4 (three of padding) and 5 (8 is cut to the lanes)."""
     wide = _train(FIVE, cell_width=cell_width)
     assert_same(
         (five.params, five.data, five.metrics, five.probes),
         (wide.params, wide.data, wide.metrics, wide.probes),
     )
-
-
-@pytest.mark.parametrize(
-    ("num_lanes", "cell_width", "num_devices", "width"),
-    [
-        (1, 8, 1, 2),  # never one
-        (1, 8, 16, 2),
-        (5, 8, 1, 5),  # all in one
-        (5, 8, 2, 3),  # a device each
-        (8, 8, 2, 4),
-        (8, 8, 16, 2),  # four cells, as none is of one lane
-        (9, 8, 1, 5),  # two rounds; 8 would pad with seven
-        (17, 8, 2, 5),
-        (64, 8, 2, 8),
-        (64, 8, 16, 4),
-        (64, 4, 2, 4),
-    ],
-)
-def test_cells_are_as_wide_as_leaves_no_device_without_one(
-    num_lanes, cell_width, num_devices, width
-):
-    assert cells._width(num_lanes, cell_width, num_devices) == width
 
 
 @pytest.mark.parametrize("index", range(5))
@@ -435,7 +410,7 @@ def test_failed_lanes_are_found_in_the_store_at_their_last_good_epoch():
     store = Memory()
     out = _train(BROKEN, cell_width=4, log_every=3, store=store, store_every=1)
     lanes = _of(BROKEN, log_every=3)
-    ((place, state, data, lane),) = cells.failed(lanes, store=store)
+    ((place, state, data, lane),) = cells.failed(lanes, cell_width=4, store=store)
     assert (place, int(state.epoch)) == (3, 5)
     assert_same((state.all_params, data), (take(out.params, 3), take(out.data, 3)))
     assert_same(lane, take(lanes, 3))
