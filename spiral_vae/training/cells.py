@@ -45,9 +45,10 @@ _CHUNK_OPTIONS = {
     "xla_cpu_scheduler_type": 1,
     "xla_cpu_prefer_vector_width": 512 if machine.has_wide_vectors() else 128,
 }
-# XLA hands sums to a library, YNN, that is quick at those of a few numbers, and up to twenty times
-# as slow as XLA itself at those over many nodes of z.
-_LONG_SUMS = {"xla_cpu_experimental_ynn_fusion_type": ""}
+# XLA hands sums to a library, YNN, that is quick at those of a few numbers, up to twenty times as
+# slow as XLA itself at those over many nodes of z, and whose order in sums over several samples
+# depends on how many lanes stand side by side.
+_PLAIN_SUMS = {"xla_cpu_experimental_ynn_fusion_type": ""}
 _PROBE_OPTIONS = {"xla_cpu_use_fusion_emitters": False}
 _INIT_OPTIONS = _PROBE_OPTIONS | {"xla_backend_optimization_level": 1}
 # Without the optimisations of LLVM; fusion as it is, or a lane's bits would depend on its company.
@@ -261,7 +262,7 @@ class _Functions(NamedTuple):
 
 @functools.lru_cache(_MAX_COMPILED)
 def _compiled(
-    probe: Probe | None, structure: Any, width: int, long_sums: bool, quickly: bool
+    probe: Probe | None, structure: Any, width: int, plain_sums: bool, quickly: bool
 ) -> _Functions:
     """Returns the functions for cells of lanes of a structure, so many side by side."""
     del structure, width  # each has functions of its own, that go when it is long not used
@@ -271,7 +272,7 @@ def _compiled(
         chunk=jax.jit(
             jax.vmap(train_chunk, in_axes=(0, 0, 0, None)),
             donate_argnums=0,
-            compiler_options=chunk_options(long_sums, quickly),
+            compiler_options=chunk_options(plain_sums, quickly),
         ),
         probe=probe and jax.jit(jax.vmap(probe), compiler_options=probe_options),
         failure=jax.jit(jax.vmap(first_failure)),
@@ -283,9 +284,9 @@ def init_options() -> dict[str, Any]:
     return _known(_INIT_OPTIONS)
 
 
-def chunk_options(long_sums: bool, quickly: bool = False) -> dict[str, Any]:
+def chunk_options(plain_sums: bool, quickly: bool = False) -> dict[str, Any]:
     """Returns the options with which the training of lanes is compiled on this device."""
-    options = _CHUNK_OPTIONS | (_LONG_SUMS if long_sums else {})
+    options = _CHUNK_OPTIONS | (_PLAIN_SUMS if plain_sums else {})
     return _known(options | (_QUICK_OPTIONS if quickly else {}))
 
 
@@ -327,7 +328,7 @@ def _cells(
     num_lanes, width = len(lanes.seed), _width(lanes, cell_width)
     quickly = lanes.train.compiled == "quickly"
     structure = jax.tree.structure(lanes)
-    functions = _compiled(probe, structure, width, lanes.long_sums, quickly)
+    functions = _compiled(probe, structure, width, lanes.plain_sums, quickly)
     # Padding repeats the last lane; it is cut off at the end.
     size = width * jax.process_count()
     places = np.minimum(np.arange(math.ceil(num_lanes / size) * size), num_lanes - 1)

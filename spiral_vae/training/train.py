@@ -120,9 +120,14 @@ class Lane:
         return self.objective.noise_shape(latent_dim, strata, self.train.batch_size)
 
     @property
-    def long_sums(self) -> bool:
-        """Whether a step has sums over many nodes, with which one of XLA's libraries is slow."""
-        return self.objective.shares_z
+    def plain_sums(self) -> bool:
+        """Whether a step adds up with XLA's own code alone, and not with a library of its.
+
+        That is slow at sums over many nodes, and rounds those over several samples, or within the
+        functions of other posteriors than a Gaussian, as they come to stand beside other lanes.
+        """
+        several = self.noise_shape[1] > 1 or not self.posterior.gaussian
+        return several or self.objective.shares_z
 
     @property
     def steps_per_epoch(self) -> int:
@@ -285,7 +290,7 @@ def loss_fn(
         """Returns function, a log p(x|z), of all samples, [K, B]."""
         num_points = batch.x.shape[-1]  # of shared z the heads have no axis of points
         shared = next(iter(heads.values())).shape[-1] < num_points
-        if lane.long_sums and shared and not lane.dynamics.ties:
+        if lane.objective.shares_z and shared and not lane.dynamics.ties:
             of_points = jax.vmap(function, in_axes=(None, -1, None))
             of_nodes = jax.vmap(of_points, in_axes=(None, None, -1))  # points inside: a quarter
             return of_nodes(values, batch.x, {name: head[..., 0] for name, head in heads.items()})

@@ -15,6 +15,7 @@ import pytest
 from spiral_vae.model.likelihood import FullCovariance, Geco
 from spiral_vae.model.likelihood.covariance import OneSigmaFirst
 from spiral_vae.model.likelihood.estimator import ByGradient
+from spiral_vae.model.posterior import Mixture, Spline
 from spiral_vae.training import cells, snapshots
 from tests.lanes import CLOSED_FORM, POISONS, assert_same, heteroscedastic, make_lane, take
 
@@ -267,6 +268,29 @@ def test_the_width_of_a_cell_changes_no_bit(five, cell_width):
         (five.params, five.data, five.metrics, five.probes),
         (wide.params, wide.data, wide.metrics, wide.probes),
     )
+
+
+@pytest.mark.parametrize(
+    ("own", "sample"),
+    [
+        ({}, {"objective": "iwae", "num_samples": 8}),
+        ({"posterior": Mixture()}, {}),
+        ({"posterior": Spline()}, {}),
+    ],
+    ids=["iwae", "mixture", "spline"],
+)
+def test_nor_does_it_where_a_step_adds_up_several_samples(own, sample):
+    """A library of XLA's would take other orders of the sums with more lanes beside one.
+
+    With the points of the default config, as fewer don't show it.
+    """
+    size = {"hidden_dim": 32, "num_points": 200, "batch_size": 100}
+    lanes = [
+        dataclasses.replace(make_lane(seed=seed, **size, **sample), **own) for seed in range(8)
+    ]
+    options = {"num_epochs": 2, "log_every": 2, "compiled": "fully", "probe_every": 0}
+    narrow, wide = (_train(lanes, cell_width=width, **options) for width in (2, 8))
+    assert_same(narrow.params, wide.params)
 
 
 @pytest.mark.parametrize("index", range(5))
