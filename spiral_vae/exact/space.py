@@ -102,10 +102,12 @@ class Space:
         tile, within = np.divmod(self.index, side)
         low = tile.min(axis=0)
         shape = tuple(tile.max(axis=0) - low + 1)
-        flat, of_node = np.unique(np.ravel_multi_index((tile - low).T, shape), return_inverse=True)
+        flat, of_node = np.unique(
+            np.ravel_multi_index(tuple((tile - low).T), shape), return_inverse=True
+        )
         corner = np.stack(np.unravel_index(flat, shape), axis=-1) + low
         lines = (side * corner[:, :, None] + np.arange(side)) * self.step
-        return lines, of_node, np.ravel_multi_index(within.T, (side,) * dim)
+        return lines, of_node, np.asarray(np.ravel_multi_index(tuple(within.T), (side,) * dim))
 
 
 def around(nodes: Mixture, step: float | None = None) -> Space:

@@ -24,7 +24,7 @@ class Noise(abc.ABC):
     """A law of independent dimensions; its numbers are leaves with the dimension last, [..., D]."""
 
     gaussian: ClassVar[bool] = False  # else nothing is known of its tails
-    top: ClassVar[float] = np.inf  # bound of the log density
+    top: ClassVar[float] = np.inf  # bound of a log density that falls on both sides of 0
 
     @abc.abstractmethod
     def log_prob(self, y: Array) -> Array:
