@@ -86,7 +86,8 @@ def prepare_jax() -> str:
     What the environment or the caller has set stays. It is for the whole process, as JAX has but
     one of either.
     """
-    # On CPU every core is a device of its own; other platforms ignore this.
+    # On CPU every core counts as a device, so that as many cells are trained at a time; other
+    # platforms ignore this.
     if jax.config.values["jax_num_cpu_devices"] < 0:
         with contextlib.suppress(RuntimeError):  # the devices are in use
             jax.config.update("jax_num_cpu_devices", num_cores())

@@ -14,7 +14,7 @@ from spiral_vae import numerics
 from spiral_vae.exact import ground_truth, inference, mixture
 from spiral_vae.exact import sequences as sequences_lib
 from spiral_vae.exact.best import best_gaussian, best_member
-from spiral_vae.exact.inference import Encode, Posteriors
+from spiral_vae.exact.inference import Encode, PerPoint, Posteriors
 from spiral_vae.exact.metrics import axes_of, in_order
 from spiral_vae.exact.mixture import Mixture
 from spiral_vae.exact.recovery import RECOVERED_KL, recovery
@@ -45,7 +45,7 @@ class Calibration:
 
 
 @dataclasses.dataclass(frozen=True)
-class Gaps:
+class Gaps(PerPoint):
     """The inference gap of single points taken apart, nats."""
 
     t: np.ndarray  # place along the curve, [P], rising; the mean of q where it is unknown
@@ -57,13 +57,9 @@ class Gaps:
     best: Posteriors  # the best Gaussians
     member: Posteriors  # the best members of q's family
 
-    def at(self, rows: np.ndarray | slice) -> "Gaps":
-        """Returns those of some of the points."""
-        return Gaps(*(getattr(self, field.name)[rows] for field in dataclasses.fields(self)))
-
 
 @dataclasses.dataclass(frozen=True)
-class Points:
+class Points(PerPoint):
     """What is known of points, in their order along the curve; nats."""
 
     t: np.ndarray  # place, [N]; the mean of q where it is unknown
@@ -77,13 +73,9 @@ class Points:
         """The inference gap, [N]."""
         return self.log_evidence - self.bound.elbo
 
-    def at(self, rows: np.ndarray | slice) -> "Points":
-        """Returns what is known of some of them."""
-        return Points(*(getattr(self, field.name)[rows] for field in dataclasses.fields(self)))
-
-    def evenly(self, most: int) -> np.ndarray:
-        """Returns places evenly among them, all or as many as `most`."""
-        return _evenly(len(self.t), most)
+    def evenly(self, most: int) -> "Points":
+        """Returns what is known of all, or of as many as `most`, evenly along t."""
+        return self[_evenly(len(self.t), most)]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -153,12 +145,12 @@ def evaluate(
     outer = new_x if held_out is None else held_out
     density = ground_truth.density_around(np.concatenate([x, outer]), observe, latent_dim)
     # All at once, as a few points take as long as many.
-    t_of_all, x_of_all = np.concatenate([along, new_t]), np.concatenate([x, new_x])
-    q = Posteriors(family, encode(x_of_all))
-    log_evidence = mixture.log_density(x_of_all, density.fine)
-    bound = inference.elbo(x_of_all, q, observe, density)
-    every = Points(t_of_all, x_of_all, q, log_evidence, bound)
-    points, new = every.at(slice(len(x))), every.at(slice(len(x), None))
+    both = np.concatenate([x, new_x])
+    q = Posteriors(family, encode(both))
+    log_evidence = mixture.log_density(both, density.fine)
+    bound = inference.elbo(both, q, observe, density)
+    every = Points(np.concatenate([along, new_t]), both, q, log_evidence, bound)
+    points, new = every[: len(x)], every[len(x) :] if len(new_x) else None
     q = points.q
     metrics = _bound_metrics(points) | _noise_metrics(density.fine)
     if t is not None:
@@ -168,19 +160,19 @@ def evaluate(
         metrics["overfit_gap"] = metrics["train_log_evidence"] + metrics["nll"]
     elif held_out is not None:
         metrics |= _held_out_metrics(points, -mixture.log_density(held_out, density.fine))
-    if len(new.t):
+    if new is not None:
         metrics["inference_gap_new"] = np.mean(new.gap)
         metrics["encoder_overfit"] = np.mean(new.gap) - np.mean(points.gap)
     gaps = new_gaps = calibration = None
     if latent_dim == 1:
         if gap_points:
-            some = points.evenly(gap_points)
-            others = len(x) + new.evenly(gap_points)
-            both = take_apart(every.at(np.concatenate([some, others])), observe, density)
-            gaps = both.at(slice(len(some)))
+            rows, new_rows = (_evenly(len(part), gap_points) for part in (x, new_x))
+            some = every[np.concatenate([rows, len(x) + new_rows])]
+            apart = take_apart(some, observe, density)
+            gaps = apart[: len(rows)]
             metrics |= _gap_metrics(gaps, "")
-            if len(others):
-                new_gaps = both.at(slice(len(some), None))
+            if new is not None:
+                new_gaps = apart[len(rows) :]
                 metrics |= _gap_metrics(new_gaps, "_new")
         calibration = _calibration(encode, observe, family, curve, metrics.get("spearman", 1.0))
         information, aggregate_kl = inference.aggregate(q)
@@ -203,16 +195,7 @@ def evaluate(
     elif sequences is not None and sequences.held_out is not None:
         metrics |= sequences_lib.judge_held_out(observe, sequences)
     metrics = in_order(metrics)
-    return Report(
-        metrics,
-        gaps,
-        new_gaps,
-        calibration,
-        density,
-        points,
-        new if len(new.t) else None,
-        of_sequences,
-    )
+    return Report(metrics, gaps, new_gaps, calibration, density, points, new, of_sequences)
 
 
 def take_apart(points: Points, observe: Observe, density: ground_truth.Density) -> Gaps:

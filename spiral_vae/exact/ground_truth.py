@@ -212,7 +212,7 @@ def _truth(curve: Curve) -> Truth:
     if curve.dim > 2 and space_lib.num_cells(found.fine, step) > _MAX_SPATIAL_CELLS:
         nodes = _draws(curve, found)
     else:
-        nodes = space_lib.around(found.fine)
+        nodes = space_lib.around(found.fine, step)
     log_density = nodes.log_density(found.fine)
     density = np.exp(log_density)
     entropy = nodes.integral(-density * log_density)

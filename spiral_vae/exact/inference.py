@@ -14,7 +14,7 @@ Encoders and decoders are plain callables on batches, so models of any origin ca
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import jax
 import jax.numpy as jnp
@@ -168,7 +168,17 @@ _cdf = jitted(lambda family, heads, z: family.cdf(heads, z))
 
 
 @dataclasses.dataclass(frozen=True)
-class Elbo:
+class PerPoint:
+    """What is known of N points, in fields that can be indexed by them."""
+
+    def __getitem__(self, rows: Any) -> Self:
+        """Returns what is known of some of them."""
+        fields = dataclasses.fields(self)
+        return type(self)(*(getattr(self, field.name)[rows] for field in fields))
+
+
+@dataclasses.dataclass(frozen=True)
+class Elbo(PerPoint):
     """The exact terms of the bound for N points, nats, [N] each."""
 
     reconstruction: np.ndarray  # -E_q log p(x|z)
@@ -179,9 +189,6 @@ class Elbo:
     @property
     def elbo(self) -> np.ndarray:
         return -self.reconstruction - self.kl
-
-    def __getitem__(self, rows: Any) -> "Elbo":
-        return Elbo(*(getattr(self, field.name)[rows] for field in dataclasses.fields(self)))
 
 
 def elbo(x: np.ndarray, q: Posteriors, observe: Observe, density: Density | None = None) -> Elbo:

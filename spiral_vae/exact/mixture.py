@@ -333,6 +333,11 @@ class Blocks:
         """What a term of the sum is made of: weight, mean, whitener and noise; [P, B, ...]."""
         return self.log_weight, self.mean, self.whitener, self.noise
 
+    def kept(self, near: jax.Array, keep: int) -> "Blocks":
+        """Returns those that are near [P], and so many of no weight that there are `keep`."""
+        (index,) = jnp.nonzero(near, size=keep, fill_value=len(self.radius) - 1)
+        return jax.tree.map(lambda leaf: leaf[index], self)
+
     def upper(self, x: jax.Array, around: jax.Array | float = 0.0) -> jax.Array:
         """Returns upper bounds of the blocks' largest term, [P], as near as `around` to x [D]."""
         distance = jnp.linalg.norm(x - self.centre, axis=-1) - self.radius - around
@@ -379,9 +384,7 @@ def _count_near(x: jax.Array, blocks: Blocks) -> jax.Array:
 
 def _log_density_at(x: jax.Array, blocks: Blocks, keep: int) -> jax.Array:
     if keep < len(blocks.radius):
-        near = _near_one(x, blocks)
-        (index,) = jnp.nonzero(near, size=keep, fill_value=len(blocks.radius) - 1)
-        blocks = jax.tree.map(lambda leaf: leaf[index], blocks)
+        blocks = blocks.kept(_near_one(x, blocks), keep)
     return logsumexp(_log_terms(x, *blocks.nodes))
 
 

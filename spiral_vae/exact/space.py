@@ -190,10 +190,8 @@ def _on(lines: jax.Array, blocks: Blocks, keep: int) -> jax.Array:
 
 
 def _on_tile(lines: jax.Array, blocks: Blocks, keep: int) -> jax.Array:
-    (index,) = jnp.nonzero(_near(lines, blocks), size=keep, fill_value=len(blocks.radius) - 1)
-    log_weight, *nodes = jax.tree.map(
-        lambda leaf: leaf[index].reshape(-1, *leaf.shape[2:]), blocks.nodes
-    )
+    kept = blocks.kept(_near(lines, blocks), keep).nodes
+    log_weight, *nodes = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), kept)
     terms = _terms(lines, *nodes)
     top = jnp.max(log_weight + sum(jnp.max(term, axis=0) for term in terms))
     *others, last = terms

@@ -41,8 +41,7 @@ def detailed(model: Model, report: evaluate.Report) -> evaluate.Report:
     def finer(points: evaluate.Points | None) -> evaluate.Gaps | None:
         if points is None or report.gaps is None:
             return None
-        some = points.at(points.evenly(NUM_GAPS))
-        return evaluate.take_apart(some, model.observe, report.density)
+        return evaluate.take_apart(points.evenly(NUM_GAPS), model.observe, report.density)
 
     return dataclasses.replace(report, gaps=finer(report.points), new_gaps=finer(report.new))
 
@@ -193,7 +192,7 @@ def _posterior(report: evaluate.Report, gaps: evaluate.Gaps, x: np.ndarray) -> d
     worst = int(np.argmax(gaps.approximation + gaps.amortisation))
     even = np.linspace(0, len(gaps.t) - 1, NUM_POINTS).round().astype(int)[:-1]
     chosen = np.unique([*even, worst])
-    found = densities.at_points(gaps.at(chosen), report.density)
+    found = densities.at_points(gaps[chosen], report.density)
     return {
         **vars(found),
         "points": _in_plane(gaps.x[chosen]),

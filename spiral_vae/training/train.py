@@ -123,8 +123,9 @@ class Lane:
     def plain_sums(self) -> bool:
         """Whether a step adds up with XLA's own code alone, and not with a library of its.
 
-        That is slow at sums over many nodes, and rounds those over several samples, or within the
-        functions of other posteriors than a Gaussian, as they come to stand beside other lanes.
+        That one is slow at sums over many nodes. How it rounds those over several samples, and
+        those within the functions of other posteriors than a Gaussian, depends on how many lanes
+        stand side by side.
         """
         several = self.noise_shape[1] > 1 or not self.posterior.gaussian
         return several or self.objective.shares_z

@@ -9,6 +9,7 @@ from scipy import integrate, special, stats
 from spiral_vae.exact import mixture
 from spiral_vae.maths.noise import StudentT
 from spiral_vae.maths.observation import Observation, around
+from tests.exact.nodes import brute_force, wave
 
 W, B = np.array([1.3, -0.7]), np.array([0.4, -0.2])
 LOWER = np.array([[0.5, 0.0], [-0.6, 0.3]])  # the scale of correlated noise
@@ -16,11 +17,6 @@ LOWER = np.array([[0.5, 0.0], [-0.6, 0.3]])  # the scale of correlated noise
 
 def _line(z):
     return z * W + B
-
-
-def _wave(z):
-    """A bent curve, much longer than sigma: many nodes at sigma = 1e-3."""
-    return np.concatenate([2 * np.tanh(z), np.sin(2 * z)], axis=1)
 
 
 def _log_normal_z(z):
@@ -33,7 +29,7 @@ def _on_line(sigma):
 
 
 def _on_wave(sigma):
-    fine, _ = mixture.along_curve(around(_wave, sigma), _log_normal_z, (-12.0, 12.0))
+    fine, _ = mixture.along_curve(around(wave, sigma), _log_normal_z, (-12.0, 12.0))
     return fine
 
 
@@ -42,22 +38,10 @@ def _isotropic(mean, sigma):
     return Observation(mean=mean, scale=sigma[:, None, None] * np.eye(mean.shape[1]))
 
 
-def _brute_force(x, nodes):
-    """log p(x) as one sum over every node, by numpy's general solver and scipy's kernels."""
-    found = nodes.observation
-    y = np.linalg.solve(found.scale, np.moveaxis(x[:, None] - nodes.mean, 0, -1))  # [K, D, N]
-    if found.noise.gaussian:
-        log_kernel = stats.norm.logpdf(y)
-    else:
-        log_kernel = stats.t.logpdf(y, found.noise.dof[..., None])
-    terms = log_kernel.sum(axis=1).T - np.linalg.slogdet(found.scale)[1]
-    return special.logsumexp(terms + nodes.log_weight + nodes.log_prior, axis=1)
-
-
 def _near_wave(num, distance, seed=0):
     rng = np.random.default_rng(seed)
     z = rng.standard_normal((num, 1))
-    return _wave(z) + distance * rng.standard_normal((num, 2))
+    return wave(z) + distance * rng.standard_normal((num, 2))
 
 
 def test_gauss_legendre_integrates_polynomials_of_degree_31_on_uneven_panels():
@@ -199,7 +183,7 @@ def test_leaving_out_blocks_changes_nothing(sigma, distance):
     nodes = _on_wave(sigma)
     assert len(nodes.z) > 64 * 256  # else nothing is left out and this tests nothing
     x = _near_wave(20, distance)
-    exact = _brute_force(x, nodes)
+    exact = brute_force(x, nodes)
     # nodes left out are far below rounding; exponents reach 1/sigma^2, hence the relative part
     np.testing.assert_allclose(mixture.log_density(x, nodes), exact, rtol=1e-13, atol=1e-11)
 
@@ -226,7 +210,7 @@ def test_leaving_out_blocks_holds_where_sigma_and_weight_vary(full):
     )
     x = rng.uniform(-50, 50, (30, 2))
     np.testing.assert_allclose(
-        mixture.log_density(x, nodes), _brute_force(x, nodes), rtol=1e-12, atol=1e-11
+        mixture.log_density(x, nodes), brute_force(x, nodes), rtol=1e-12, atol=1e-11
     )  # rounding of exponents up to 1e5
 
 
@@ -247,7 +231,7 @@ def test_student_t_of_many_nodes_is_the_plain_sum(num):
     )
     x = rng.uniform(-50, 50, (30, 2))
     np.testing.assert_allclose(
-        mixture.log_density(x, nodes), _brute_force(x, nodes), rtol=1e-12, atol=1e-11
+        mixture.log_density(x, nodes), brute_force(x, nodes), rtol=1e-12, atol=1e-11
     )
 
 
@@ -266,7 +250,7 @@ def test_the_first_and_last_block_are_counted_once(num_blocks, end):
     # A point off the line needs many blocks, so the others are given room for more than theirs.
     x = mean[end] + np.array([[0.0, 0.0], [0.01, 0.0], [0.0, 0.3], [30.0, -60.0]])
     np.testing.assert_allclose(
-        mixture.log_density(x, nodes), _brute_force(x, nodes), rtol=1e-12, atol=1e-11
+        mixture.log_density(x, nodes), brute_force(x, nodes), rtol=1e-12, atol=1e-11
     )  # rounding of exponents up to 1e7
 
 
@@ -307,7 +291,7 @@ def test_log_joint_of_correlated_and_of_heavy_tailed_noise(dof):
         )
     x = np.array([[0.3, 1.0], [2.0, -2.0], [30.0, 9.0]])
     total = special.logsumexp(mixture.log_joint(x, nodes) + nodes.log_weight, axis=1)
-    np.testing.assert_allclose(total, _brute_force(x, nodes), rtol=1e-13)  # rounding
+    np.testing.assert_allclose(total, brute_force(x, nodes), rtol=1e-13)  # rounding
     np.testing.assert_allclose(mixture.log_density(x, nodes), total, rtol=1e-13)
 
 
@@ -344,7 +328,7 @@ def test_nodes_are_dense_where_the_noise_changes(scale_of):
         node[:, None], np.log(weight), _log_normal_z(node), observe(node[:, None])
     )
     np.testing.assert_allclose(
-        mixture.log_density(x, nodes), _brute_force(x, even), atol=1e-8, rtol=0
+        mixture.log_density(x, nodes), brute_force(x, even), atol=1e-8, rtol=0
     )
 
 

@@ -7,6 +7,7 @@ import hashlib
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -291,6 +292,15 @@ def test_nor_does_it_where_a_step_adds_up_several_samples(own, sample):
     options = {"num_epochs": 2, "log_every": 2, "compiled": "fully", "probe_every": 0}
     narrow, wide = (_train(lanes, cell_width=width, **options) for width in (2, 8))
     assert_same(narrow.params, wide.params)
+
+
+@pytest.mark.parametrize(
+    ("platform", "wanted"),
+    [("cpu", [0] * 16 + [16] * 2), ("gpu", list(range(18)))],
+)
+def test_cores_share_a_device_and_its_compiled_code(platform, wanted):
+    devices = [SimpleNamespace(platform=platform, id=number) for number in range(18)]
+    assert [device.id for device in cells._shared(devices)] == wanted
 
 
 @pytest.mark.parametrize("index", range(5))
